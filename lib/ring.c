@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "ring.h"
+
+#include <string.h>
+
+#include "sys.h"
+
+#define FULL UINT64_C(1)   /* holds the element of its turn; otherwise free for it */
+#define CLOSED UINT64_C(2) /* no put lands here any more: when free, at this turn; when full, at the next */
+#define STATE UINT64_C(3)
+#define STEP UINT64_C(4) /* from one slot's position to the next */
+
+#define NO_CELL SIZE_MAX
+
+/* A slot read, or to be written: word is turn | state, value is the element or its cell. */
+struct view {
+    uint64_t word, value;
+};
+
+static inline bool in_cells(size_t elem_size)
+{
+#ifdef SPOOL_CAS16
+    return elem_size > sizeof(uint64_t);
+#else
+    return elem_size > 0;
+#endif
+}
+
+/* Slots of one word, with the value inside it: for cells, and for elements that have no bytes at all. */
+static inline bool is_packed(const struct spool__ring *r)
+{
+#ifdef SPOOL_CAS16
+    return in_cells(r->elem_size);
+#else
+    (void)r;
+    return true;
+#endif
+}
+
+static inline uint64_t *slots(struct spool__ring *r)
+{
+    return (uint64_t *)(void *)((char *)r + r->slots_at);
+}
+
+static inline uint64_t *links(struct spool__ring *r)
+{
+    return (uint64_t *)(void *)((char *)r + r->links_at);
+}
+
+static inline void *cell_at(struct spool__ring *r, size_t cell)
+{
+    return (char *)r + r->cells_at + cell * r->cell_stride;
+}
+
+static inline uint64_t turn_of(const struct spool__ring *r, uint64_t word)
+{
+    return word & ~(r->unit - 1);
+}
+
+static inline size_t index_of(const struct spool__ring *r, uint64_t pos)
+{
+    return (size_t)((pos & (r->unit - 1)) / STEP);
+}
+
+static inline uint64_t next_pos(const struct spool__ring *r, uint64_t pos)
+{
+    return index_of(r, pos) + 1 < r->capacity ? pos + STEP : turn_of(r, pos) + r->unit;
+}
+
+static inline struct view slot_load(struct spool__ring *r, uint64_t pos)
+{
+    size_t i = index_of(r, pos);
+    if (is_packed(r)) {
+        /* Acquire: what the thread that wrote this word did before is seen, the cell's bytes included. */
+        uint64_t w = spool__load(&slots(r)[i], ACQUIRE);
+        return (struct view){turn_of(r, w) | (w & STATE), index_of(r, w)};
+    }
+    /* The halves may be from two moments; then the swap that uses them fails. Acquire: word before value. */
+    struct view v;
+    v.word = spool__load(&slots(r)[2 * i], ACQUIRE);
+    v.value = spool__load(&slots(r)[2 * i + 1], RELAXED);
+    return v;
+}
+
+static inline bool slot_swap(struct spool__ring *r, uint64_t pos, struct view old, struct view new)
+{
+    size_t i = index_of(r, pos);
+#ifdef SPOOL_CAS16
+    if (!is_packed(r))
+        return spool__cas16(&slots(r)[2 * i], old.word, old.value, new.word, new.value);
+#endif
+    uint64_t expected = old.word | old.value * STEP;
+    /* Release: the cell was filled before. Acquire: after a get takes the word, it reads what that put wrote. */
+    return spool__cas(&slots(r)[i], &expected, new.word | new.value * STEP, ACQ_REL);
+}
+
+/* Moves tail or head on from pos, unless somebody did. Release: who sees the new position sees the slot's change. */
+static inline void advance(struct spool__ring *r, uint64_t *end, uint64_t pos)
+{
+    uint64_t expected = pos;
+    (void)spool__cas(end, &expected, next_pos(r, pos), ACQ_REL);
+}
+
+/* Whether the put at pos, or the get if that is asked, has been made, going by what its slot shows. */
+static inline bool is_past(const struct spool__ring *r, uint64_t pos, struct view v, uint64_t done_state)
+{
+    uint64_t ahead = turn_of(r, v.word) - turn_of(r, pos);
+    if (ahead == 0)
+        return done_state == FULL && (v.word & FULL);
+    return ahead <= UINT64_MAX / 2;
+}
+
+/*
+ * The position of the next put and its slot, after helping a lagging tail on. Acquire orders the read of tail before
+ * the read of the slot: that the slot is full from the turn before then proves the ring full at that read.
+ */
+static inline uint64_t settle_tail(struct spool__ring *r, struct view *ret)
+{
+    for (;;) {
+        uint64_t t = spool__load(&r->tail, ACQUIRE);
+        *ret = slot_load(r, t);
+        if (!is_past(r, t, *ret, FULL))
+            return t;
+        advance(r, &r->tail, t);
+    }
+}
+
+/* The position of the next get and its slot: the same for head. A slot that is free at its turn proves it empty. */
+static inline uint64_t settle_head(struct spool__ring *r, struct view *ret)
+{
+    for (;;) {
+        uint64_t h = spool__load(&r->head, ACQUIRE);
+        *ret = slot_load(r, h);
+        if (!is_past(r, h, *ret, 0))
+            return h;
+        advance(r, &r->head, h);
+    }
+}
+
+static size_t cell_take(struct spool__ring *r)
+{
+    uint64_t top = spool__load(&r->free_cells, ACQUIRE);
+    uint64_t mask = r->unit / STEP - 1;
+    while (top & mask) {
+        size_t cell = (size_t)(top & mask) - 1;
+        /* May be stale when another thread took the cell meanwhile; the counter then makes the swap fail. */
+        uint64_t below = spool__load(&links(r)[cell], RELAXED);
+        /* Acquire: its last user has finished with the bytes. */
+        if (spool__cas(&r->free_cells, &top, ((top & ~mask) + mask + 1) | below, ACQUIRE))
+            return cell;
+    }
+    uint64_t fresh = spool__load(&r->fresh_cells, RELAXED);
+    while (fresh < r->cells)
+        if (spool__cas(&r->fresh_cells, &fresh, fresh + 1, RELAXED))
+            return (size_t)fresh;
+    return NO_CELL;
+}
+
+static void cell_give(struct spool__ring *r, size_t cell)
+{
+    uint64_t mask = r->unit / STEP - 1;
+    uint64_t top = spool__load(&r->free_cells, RELAXED);
+    do
+        spool__store(&links(r)[cell], top & mask, RELAXED);
+    while (!spool__cas(&r->free_cells, &top, ((top & ~mask) + mask + 1) | (cell + 1), RELEASE));
+    /* Release: this thread has finished with the bytes, and the link is written. */
+}
+
+static inline uint64_t pack(const void *elem, size_t elem_size)
+{
+    uint64_t v = 0;
+    if (elem_size == sizeof v)
+        memcpy(&v, elem, sizeof v);
+    else if (elem_size)
+        memcpy(&v, elem, elem_size);
+    return v;
+}
+
+static inline void unpack(void *ret_elem, uint64_t v, size_t elem_size)
+{
+    if (elem_size == sizeof v)
+        memcpy(ret_elem, &v, sizeof v);
+    else if (elem_size)
+        memcpy(ret_elem, &v, elem_size);
+}
+
+int spool__ring_put(struct spool__ring *r, const void *elem)
+{
+    bool cells = in_cells(r->elem_size);
+    size_t cell = NO_CELL;
+    uint64_t value = cells ? 0 : pack(elem, r->elem_size);
+    int ret;
+    for (;;) {
+        struct view v;
+        uint64_t t = settle_tail(r, &v);
+        uint64_t turn = turn_of(r, t);
+        if (v.word != turn) {
+            ret = v.word & CLOSED ? -EPIPE : -EAGAIN;
+            break;
+        }
+        if (cells && cell == NO_CELL) {
+            cell = cell_take(r);
+            if (cell == NO_CELL)
+                return -EAGAIN;
+            memcpy(cell_at(r, cell), elem, r->elem_size);
+            value = cell;
+        }
+        if (slot_swap(r, t, v, (struct view){turn | FULL, value})) {
+            advance(r, &r->tail, t);
+            return 0;
+        }
+    }
+    if (cell != NO_CELL)
+        cell_give(r, cell);
+    return ret;
+}
+
+/* Takes the element at head out of its slot. */
+static int take(struct spool__ring *r, uint64_t *ret_value)
+{
+    for (;;) {
+        struct view v;
+        uint64_t h = settle_head(r, &v);
+        if (!(v.word & FULL))
+            return v.word & CLOSED ? -EPIPE : -EAGAIN;
+        struct view freed = {turn_of(r, h) + r->unit + (v.word & CLOSED), 0};
+        if (slot_swap(r, h, v, freed)) {
+            advance(r, &r->head, h);
+            *ret_value = v.value;
+            return 0;
+        }
+    }
+}
+
+int spool__ring_get(struct spool__ring *r, void *ret_elem)
+{
+    uint64_t value;
+    int ret = take(r, &value);
+    if (ret < 0)
+        return ret;
+    if (!in_cells(r->elem_size)) {
+        unpack(ret_elem, value, r->elem_size);
+        return 0;
+    }
+    memcpy(ret_elem, cell_at(r, (size_t)value), r->elem_size);
+    cell_give(r, (size_t)value);
+    return 0;
+}
+
+int spool__ring_close(struct spool__ring *r)
+{
+    for (;;) {
+        struct view v;
+        uint64_t t = settle_tail(r, &v);
+        if (v.word & CLOSED)
+            return -EALREADY;
+        if (slot_swap(r, t, v, (struct view){v.word | CLOSED, v.value}))
+            return 0;
+    }
+}
+
+bool spool__ring_closed(struct spool__ring *r)
+{
+    struct view v;
+    (void)settle_tail(r, &v);
+    return v.word & CLOSED;
+}
+
+int spool__ring_can_put(struct spool__ring *r, uint64_t *ret_pos)
+{
+    struct view v;
+    *ret_pos = settle_tail(r, &v);
+    if (v.word & CLOSED)
+        return -EPIPE;
+    return v.word & FULL ? -EAGAIN : 0;
+}
+
+int spool__ring_can_get(struct spool__ring *r, uint64_t *ret_pos)
+{
+    struct view v;
+    *ret_pos = settle_head(r, &v);
+    if (v.word & FULL)
+        return 0;
+    return v.word & CLOSED ? -EPIPE : -EAGAIN;
+}
+
+size_t spool__ring_len(struct spool__ring *r)
+{
+    uint64_t h = 0, t = 0;
+    struct view v;
+    for (int tries = 0; tries < 16; tries++) {
+        h = settle_head(r, &v);
+        t = settle_tail(r, &v);
+        if (spool__load(&r->head, ACQUIRE) == h)
+            break;
+    }
+    uint64_t turns = (turn_of(r, t) - turn_of(r, h)) / r->unit;
+    uint64_t len = turns * r->capacity + index_of(r, t) - index_of(r, h);
+    return len <= r->capacity ? (size_t)len : r->capacity;
+}
+
+void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem))
+{
+    uint64_t value;
+    while (take(r, &value) == 0) {
+        if (!in_cells(r->elem_size)) {
+            if (drop) {
+                _Alignas(16) unsigned char elem[sizeof value];
+                unpack(elem, value, r->elem_size);
+                drop(elem);
+            }
+            continue;
+        }
+        if (drop)
+            drop(cell_at(r, (size_t)value));
+        cell_give(r, (size_t)value);
+    }
+}
+
+/* Fills in everything that the sizes decide; false if it cannot be counted. */
+static bool lay_out(struct spool__ring *r, size_t elem_size, size_t capacity, size_t *ret_bytes)
+{
+    size_t bytes = sizeof *r, part, indices = capacity;
+    *r = (struct spool__ring){.capacity = capacity, .elem_size = elem_size, .slots_at = bytes};
+    if (__builtin_mul_overflow(capacity, is_packed(r) ? 8 : 16, &part) || __builtin_add_overflow(bytes, part, &bytes))
+        return false;
+    if (in_cells(elem_size)) {
+        size_t spare = 16384 / elem_size;
+        spare = spare < 8 ? 8 : spare > 64 ? 64 : spare;
+        if (__builtin_add_overflow(capacity, spare, &r->cells) || r->cells > SIZE_MAX / 32)
+            return false;
+        /* One number more than there are cells: the stack's 0 stands for none. */
+        indices = r->cells + 1;
+        r->links_at = bytes;
+        if (__builtin_mul_overflow(r->cells, sizeof(uint64_t), &part) || __builtin_add_overflow(bytes, part, &bytes) ||
+            __builtin_add_overflow(bytes, SPOOL_CACHE_LINE - 1, &bytes) ||
+            __builtin_add_overflow(elem_size, 15, &r->cell_stride))
+            return false;
+        bytes &= ~(size_t)(SPOOL_CACHE_LINE - 1);
+        r->cells_at = bytes;
+        r->cell_stride &= ~(size_t)15;
+        if (__builtin_mul_overflow(r->cells, r->cell_stride, &part) || __builtin_add_overflow(bytes, part, &bytes))
+            return false;
+    }
+    r->unit = STEP;
+    while (r->unit / STEP < indices) {
+        if (r->unit > UINT64_MAX / 4)
+            return false;
+        r->unit *= 2;
+    }
+    *ret_bytes = bytes;
+    return true;
+}
+
+size_t spool__ring_bytes(size_t elem_size, size_t capacity)
+{
+    struct spool__ring r;
+    size_t bytes;
+    return lay_out(&r, elem_size, capacity, &bytes) ? bytes : 0;
+}
+
+void spool__ring_init(struct spool__ring *r, size_t elem_size, size_t capacity)
+{
+    size_t bytes;
+    (void)lay_out(r, elem_size, capacity, &bytes);
+}
+
+void spool__ring_set_turn(struct spool__ring *r, uint64_t turn)
+{
+    size_t words = is_packed(r) ? 1 : 2;
+    for (size_t i = 0; i < r->capacity; i++)
+        slots(r)[i * words] = turn * r->unit;
+    r->tail = r->head = turn * r->unit;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#ifndef SPOOL_RING_H
+#define SPOOL_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * A bounded queue of elements: many putters, many getters, lock-free, exact in its capacity and exactly closable.
+ *
+ * There is one slot for each element of capacity. A slot holds the turn it serves, a state and a value, and one
+ * compare-and-swap changes all three: that swap *is* the put, the get or the close, and tail and head are only hints
+ * that anyone moves on. So a thread that stops anywhere hides nothing and blocks nobody. (A ring in which a thread
+ * first claims a slot and then fills it, as in D. Vyukov's bounded MPMC queue, 2010, hides every later element while
+ * the claimer is stopped. Helping a lagging tail on is from M. Michael and M. Scott, "Simple, fast, and practical
+ * non-blocking and blocking concurrent queue algorithms", 1996.)
+ *
+ * A *position* counts elements for ever: its upper bits are the turn (how often the ring went round), the
+ * middle bits the slot's index, the two lowest bits are zero. The upper bits of a slot's word are the turn it serves, so
+ * "free for turn t" and "full at turn t" differ even with one slot, and all words start as zero.
+ *
+ * Closing puts a mark into the slot at tail, whether that is free or still full from the turn before; a get leaves the
+ * mark where it is. No put lands on a marked slot, so tail stays there for ever, and a getter that finds the mark in a
+ * free slot at head has got everything.
+ *
+ * Elements of up to 8 bytes lie in the slot beside its word, and 16 bytes are swapped. Larger ones, and all where the
+ * processor cannot swap 16 bytes, lie in *cells*; the slot is then a single word with the cell's number in its middle
+ * bits. Free cells form a stack (R. K. Treiber, 1986) with a counter against reuse. There are more cells than slots, so
+ * that threads stopped with a cell in hand take no room from others, up to that many; each further one keeps one.
+ *
+ * The ring holds offsets and words, no pointers, and knows nothing of waiting.
+ */
+
+#define SPOOL_CACHE_LINE 64
+
+struct spool__ring {
+    _Alignas(SPOOL_CACHE_LINE) uint64_t tail; /* position of the next put, or one behind it */
+    _Alignas(SPOOL_CACHE_LINE) uint64_t head; /* position of the next get, or one behind it */
+    _Alignas(SPOOL_CACHE_LINE) uint64_t unit; /* what one turn adds to a position; a power of two */
+    size_t capacity;
+    size_t elem_size;
+    size_t slots_at, links_at, cells_at; /* offsets from the ring */
+    size_t cells, cell_stride;
+    _Alignas(SPOOL_CACHE_LINE) uint64_t free_cells; /* the top cell's number + 1, and above it the counter */
+    uint64_t fresh_cells;                           /* cells never taken so far begin here */
+};
+
+/*
+ * Bytes that a ring takes, what follows the struct included, or 0 if that is more than can be counted.
+ * The memory must be zeroed and aligned to SPOOL_CACHE_LINE.
+ */
+size_t spool__ring_bytes(size_t elem_size, size_t capacity);
+void spool__ring_init(struct spool__ring *r, size_t elem_size, size_t capacity);
+/* For tests: lets an unused ring begin at another turn, so that its words soon wrap. */
+void spool__ring_set_turn(struct spool__ring *r, uint64_t turn);
+
+/* 0; -EAGAIN full (or every spare cell is in somebody's hands); -EPIPE closed. Never block, make no system call. */
+int spool__ring_put(struct spool__ring *r, const void *elem);
+/* 0; -EAGAIN empty; -EPIPE closed and drained. */
+int spool__ring_get(struct spool__ring *r, void *ret_elem);
+/* 0, or -EALREADY. */
+int spool__ring_close(struct spool__ring *r);
+bool spool__ring_closed(struct spool__ring *r);
+/* Elements at one instant, if the ring is not changing faster than this can look; never above capacity. */
+size_t spool__ring_len(struct spool__ring *r);
+
+/*
+ * What a put (a get) would say, without doing it. While two calls both say -EAGAIN at the same *ret_pos, the ring was
+ * full (empty) at every moment between.
+ */
+int spool__ring_can_put(struct spool__ring *r, uint64_t *ret_pos);
+int spool__ring_can_get(struct spool__ring *r, uint64_t *ret_pos);
+
+/* Gets every element and gives it to drop, which may be NULL. */
+void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem));
+
+#endif

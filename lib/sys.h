@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#ifndef SPOOL_SYS_H
+#define SPOOL_SYS_H
+
+/*
+ * The one place where the library touches atomics, fences and the kernel, so that a test build can put a scheduler or
+ * a failing kernel underneath: compile with -DSPOOL_SYS_HEADER='"file.h"' to replace everything below.
+ *
+ * Calls return >= 0 or a negative errno and leave errno as it was: puts may run inside a signal handler. Those made in
+ * the midst of an operation go to the kernel directly, so that none of them is a cancellation point.
+ */
+
+#ifdef SPOOL_SYS_HEADER
+#include SPOOL_SYS_HEADER
+#else
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Each use names its order; a failed compare-and-swap is relaxed. */
+#define spool__load(p, order) __atomic_load_n((p), __ATOMIC_##order)
+#define spool__store(p, v, order) __atomic_store_n((p), (v), __ATOMIC_##order)
+#define spool__add(p, v, order) __atomic_fetch_add((p), (v), __ATOMIC_##order)
+#define spool__sub(p, v, order) __atomic_fetch_sub((p), (v), __ATOMIC_##order)
+#define spool__cas(p, expected, v, order) \
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_##order, __ATOMIC_RELAXED)
+
+#if defined(__SANITIZE_THREAD__)
+#define SPOOL_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SPOOL_TSAN 1
+#endif
+#endif
+
+/*
+ * A full fence: stores before it are visible before loads after it are made.
+ *
+ * ThreadSanitizer does not know fences. It gets a sequentially consistent read-modify-write of a variable of the
+ * calling thread's own, which is as strong on the processors it runs on and, because no other thread touches
+ * that variable, adds no ordering that would hide a race.
+ */
+static inline void spool__fence(void)
+{
+#ifdef SPOOL_TSAN
+    volatile int own = 0;
+    (void)__atomic_fetch_add(&own, 1, __ATOMIC_SEQ_CST);
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/*
+ * The same where the last store was an atomic read-modify-write. On x86 every such instruction is locked and therefore
+ * a full fence already, so only the compiler has to be held; elsewhere (arm64 with load-linked pairs, C11 in general)
+ * it is not, and the fence is made. Linux draws the same line with smp_mb__after_atomic().
+ */
+static inline void spool__fence_after_rmw(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+#else
+    spool__fence();
+#endif
+}
+
+/*
+ * Sixteen bytes changed at once. The __sync form is used because both compilers inline it, where the __atomic form
+ * calls libatomic, which may lock. -DSPOOL_NO_CAS16 builds as for a processor that lacks it.
+ */
+#if defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_16) && !defined(SPOOL_NO_CAS16)
+#define SPOOL_CAS16 1
+__extension__ typedef unsigned __int128 __attribute__((may_alias)) spool__u128;
+static inline bool spool__cas16(uint64_t pair[2], uint64_t old0, uint64_t old1, uint64_t new0, uint64_t new1)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    spool__u128 old = (spool__u128)old0 << 64 | old1, new = (spool__u128)new0 << 64 | new1;
+#else
+    spool__u128 old = (spool__u128)old1 << 64 | old0, new = (spool__u128)new1 << 64 | new0;
+#endif
+    return __sync_bool_compare_and_swap((spool__u128 *)pair, old, new);
+}
+#endif
+
+static inline void spool__pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ __volatile__("yield" ::: "memory");
+#else
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+static inline void spool__yield(void)
+{
+    (void)sched_yield();
+}
+
+/* Processors this thread may run on, at least 1. */
+static inline int spool__sys_cpus(void)
+{
+    int saved = errno;
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
+    errno = saved;
+    return n;
+}
+
+static inline int64_t spool__sys_now(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static inline void *spool__sys_zalloc(size_t bytes)
+{
+    int saved = errno;
+    void *p = calloc(1, bytes);
+    errno = saved;
+    return p;
+}
+
+static inline void *spool__sys_realloc(void *old, size_t bytes)
+{
+    int saved = errno;
+    void *p = realloc(old, bytes);
+    errno = saved;
+    return p;
+}
+
+static inline void spool__sys_free(void *p)
+{
+    free(p);
+}
+
+static inline int spool__sys_result(long r, int saved_errno)
+{
+    if (r >= 0)
+        return (int)r;
+    r = -errno;
+    errno = saved_errno;
+    return (int)r;
+}
+
+#if defined(SYS_futex_time64) && !defined(SYS_futex)
+#define SPOOL_SYS_FUTEX SYS_futex_time64
+#elif defined(SYS_futex_time64)
+#define SPOOL_SYS_FUTEX (sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex)
+#else
+#define SPOOL_SYS_FUTEX SYS_futex
+#endif
+
+/* Sleeps while *word == value, until the time deadline on CLOCK_MONOTONIC (INT64_MAX: for ever). */
+static inline int spool__sys_futex_wait(uint32_t *word, uint32_t value, int64_t deadline)
+{
+    int saved = errno;
+    struct timespec ts = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
+    return spool__sys_result(syscall(SPOOL_SYS_FUTEX, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value,
+                                     deadline == INT64_MAX ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY),
+                             saved);
+}
+
+static inline int spool__sys_futex_wake(uint32_t *word, int n)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SPOOL_SYS_FUTEX, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n, NULL, NULL, 0), saved);
+}
+
+static inline int spool__sys_eventfd(void)
+{
+    int saved = errno;
+    return spool__sys_result(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), saved);
+}
+
+static inline int spool__sys_eventfd_write(int fd, uint64_t n)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_write, fd, &n, sizeof n), saved);
+}
+
+static inline int spool__sys_eventfd_read(int fd)
+{
+    int saved = errno;
+    uint64_t n;
+    return spool__sys_result(syscall(SYS_read, fd, &n, sizeof n), saved);
+}
+
+static inline int spool__sys_close(int fd)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_close, fd), saved);
+}
+
+static inline int spool__sys_dup(int fd)
+{
+    int saved = errno;
+    return spool__sys_result(fcntl(fd, F_DUPFD_CLOEXEC, 0), saved);
+}
+
+/* What of events, named as for epoll, fd shows now; 0 also if it is none. */
+static inline uint32_t spool__sys_poll(int fd, uint32_t events)
+{
+    int saved = errno;
+    struct pollfd p = {.fd = fd, .events = (short)(events & 0x7fff)};
+    struct timespec none = {0, 0};
+    int r = spool__sys_result(syscall(SYS_ppoll, &p, 1ul, &none, NULL, (size_t)8), saved);
+    return r > 0 && !(p.revents & POLLNVAL) ? (uint32_t)(unsigned short)p.revents : 0;
+}
+
+static inline int spool__sys_epoll_create(void)
+{
+    int saved = errno;
+    return spool__sys_result(epoll_create1(EPOLL_CLOEXEC), saved);
+}
+
+static inline int spool__sys_epoll_ctl(int epoll, int op, int fd, uint32_t events, uint64_t data)
+{
+    int saved = errno;
+    struct epoll_event ev = {.events = events, .data.u64 = data};
+    return spool__sys_result(epoll_ctl(epoll, op, fd, &ev), saved);
+}
+
+static inline int spool__sys_epoll_wait_ms(int epoll, struct epoll_event *events, int max, int ms)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_epoll_pwait, epoll, events, max, ms, NULL, (size_t)8), saved);
+}
+
+/* Waits until the time deadline on CLOCK_MONOTONIC (INT64_MAX: for ever, 0: not at all), or -EINTR, or 0 before it. */
+static inline int spool__sys_epoll_wait(int epoll, struct epoll_event *events, int max, int64_t deadline)
+{
+    if (deadline == 0 || deadline == INT64_MAX)
+        return spool__sys_epoll_wait_ms(epoll, events, max, deadline == 0 ? 0 : -1);
+    int64_t left = deadline - spool__sys_now();
+    if (left < 0)
+        left = 0;
+#ifdef SYS_epoll_pwait2
+    struct {
+        int64_t tv_sec, tv_nsec;
+    } ts = {left / 1000000000, left % 1000000000};
+    int saved = errno;
+    int r = spool__sys_result(syscall(SYS_epoll_pwait2, epoll, events, max, &ts, NULL, (size_t)8), saved);
+    if (r != -ENOSYS && r != -EPERM)
+        return r;
+#endif
+    /* Milliseconds, rounded up so as not to end early. A day at a time: the caller looks at its deadline again. */
+    int64_t ms = left / 1000000 + (left % 1000000 != 0);
+    return spool__sys_epoll_wait_ms(epoll, events, max, ms > 86400000 ? 86400000 : (int)ms);
+}
+
+#endif
+#endif
