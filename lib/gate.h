@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#ifndef SPOOL_GATE_H
+#define SPOOL_GATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sys.h"
+
+/*
+ * Where threads and selects wait until something may have become possible. A channel has two gates in each direction:
+ * getters wait at one for elements, putters at the other for room. The gate knows neither; "work" below is whatever
+ * the waiters of this gate wait for. It is an event count in two words, one for each kind of waiter:
+ *
+ *  - threads parked in a put or get, on a futex: waiting + granted tokens. A wake takes one from waiting to granted and
+ *    wakes one thread; whoever of them comes first takes the token.
+ *  - selects that watch the gate, on the eventfd: the same two counts. Each select has the descriptor in its epoll set
+ *    edge-triggered and exclusive, so that one write wakes one select that sleeps.
+ *
+ * The identities of waiters do not matter, only their number: waiting + granted is always how many there are. Waiters
+ * announce themselves, fence, and look for work again before they sleep; a wake comes after publishing and a fence.
+ * So of a waiter and a publisher at least one sees the other. (Known as Dekker's pattern; the event count is
+ * D. Reed and R. Kanodia, "Synchronization with eventcounts and sequencers", 1979.)
+ *
+ * Strangers may poll the descriptor as well (spool_fd). For them it has to be readable while there is work: once
+ * *exported*, it is drained only when there was no work, which makes the gate *listen*: the next wake writes.
+ *
+ * A grant is noted before the system call that delivers it, and *pending* until after. A thread that stops between the
+ * two (for ever, perhaps) would leave its waiter asleep; so who finds pending set makes the call again.
+ *
+ * tests/models holds the proofs: park.pml, poll.pml, mixed.pml.
+ */
+struct spool__gate {
+    uint64_t threads; /* granted: 32 bits, the futex word; waiting: 31 bits; pending: 1 bit */
+    uint64_t selects; /* waiting: 24 bits; granted: 24 bits; pending, listening, exported; drains: 13 bits */
+    int32_t fd_plus_1; /* 0 until first used */
+};
+
+#define SPOOL__GATE_THREADS_CALL (~UINT64_C(0xffffffff)) /* somebody waits, or a call is pending */
+#define SPOOL__GATE_SELECTS_CALL (UINT64_C(0xffffff) | UINT64_C(3) << 48)
+
+void spool__gate_wake_slow(struct spool__gate *g);
+
+/* Whether anybody waits that a wake would have to tell. */
+static inline bool spool__gate_is_waited(const struct spool__gate *g)
+{
+    return (spool__load(&g->threads, RELAXED) & SPOOL__GATE_THREADS_CALL) |
+           (spool__load(&g->selects, RELAXED) & SPOOL__GATE_SELECTS_CALL);
+}
+
+/*
+ * To be called after work was published by an atomic read-modify-write: wakes one waiter, if there is any. Without one
+ * it is two loads of one cache line.
+ */
+static inline void spool__gate_wake(struct spool__gate *g)
+{
+    /* The publishing before the look; pairs with the fences in announce, arm and drain. */
+    spool__fence_after_rmw();
+    if (spool__gate_is_waited(g))
+        spool__gate_wake_slow(g);
+}
+
+/* The same for work that stays for everybody, as a closed channel: wakes all. */
+void spool__gate_wake_all(struct spool__gate *g);
+
+/*
+ * A thread's wait: announce; look for work; then either leave or sleep. leave says whether a grant was meant for this
+ * thread, sleep whether it was granted (or else its deadline passed). After a grant, if there is more work than
+ * what other grants are under way for, the thread hands on.
+ */
+void spool__gate_announce(struct spool__gate *g);
+bool spool__gate_leave(struct spool__gate *g);
+bool spool__gate_sleep(struct spool__gate *g, int64_t deadline);
+void spool__gate_hand_on(struct spool__gate *g, size_t work);
+
+/* A select's: arm; look for work; when woken, or to stop: disarm, which says whether it was granted. */
+void spool__gate_arm(struct spool__gate *g);
+bool spool__gate_disarm(struct spool__gate *g);
+
+/* The eventfd, made if need be, or a negative errno. */
+int spool__gate_fd(struct spool__gate *g);
+/* From now on strangers poll it. The caller then looks for work, and wakes if there is. */
+void spool__gate_export(struct spool__gate *g);
+/*
+ * When there was no work: if strangers see the descriptor readable, makes it unreadable and returns true. The caller
+ * then looks for work again, and wakes if there is.
+ */
+bool spool__gate_drain(struct spool__gate *g);
+
+void spool__gate_destroy(struct spool__gate *g);
+
+#endif
