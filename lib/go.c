@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "chan.h"
+
+/* Finished threads wait this long for another function, and no more than so many at a time. */
+#define IDLE_NS INT64_C(10000000000)
+#define IDLE_MAX 64
+
+#define COMM_BYTES 16
+
+enum {
+    NO_JOB, /* idle, in the list */
+    JOB,    /* the fields below hold a job */
+};
+
+struct spool__worker {
+    struct spool__worker *next_idle;
+    pthread_t thread;
+    uint32_t state; /* futex */
+    void (*fn)(void *arg);
+    void *arg;
+    sigset_t mask;
+    spool_chan *self;
+};
+
+/* Guards the list, the counts, core->worker and names. Held for a few instructions, never around a user's function. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct spool__worker *idle;
+static unsigned n_idle;
+static unsigned n_running;
+static unsigned n_started;   /* for default names */
+static uint32_t rest_count;  /* futex: how often n_running has become 0 */
+static unsigned n_waiting;   /* in spool_go_wait */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static _Thread_local spool_chan *self;
+
+spool_chan *spool_self(void)
+{
+    return self;
+}
+
+/* Called with the lock held. */
+static void take_name(struct spool__core *core)
+{
+    char comm[COMM_BYTES];
+    memcpy(comm, core->name, sizeof comm - 1);
+    comm[sizeof comm - 1] = '\0';
+    (void)pthread_setname_np(core->worker->thread, comm);
+}
+
+void spool__core_set_name(struct spool__core *core, const char *name, size_t len)
+{
+    (void)pthread_mutex_lock(&lock);
+    memcpy(core->name, name, len);
+    core->name[len] = '\0';
+    if (core->worker)
+        take_name(core);
+    (void)pthread_mutex_unlock(&lock);
+}
+
+/* After the function returned, or while the thread exits from within it. */
+static void finish_job(void *arg)
+{
+    struct spool__worker *w = arg;
+    self = NULL;
+    (void)spool_close(w->self);
+    (void)pthread_mutex_lock(&lock);
+    w->self->core->worker = NULL;
+    (void)pthread_mutex_unlock(&lock);
+    (void)spool_unref(w->self);
+    w->self = NULL;
+    (void)pthread_mutex_lock(&lock);
+    bool tell = --n_running == 0 && n_waiting > 0;
+    if (tell)
+        (void)spool__add(&rest_count, 1, RELEASE);
+    (void)pthread_mutex_unlock(&lock);
+    if (tell)
+        (void)spool__sys_futex_wake(&rest_count, INT_MAX);
+}
+
+static void exit_job(void *arg)
+{
+    finish_job(arg);
+    spool__sys_free(arg);
+}
+
+static void do_job(struct spool__worker *w)
+{
+    sigset_t all;
+    (void)pthread_mutex_lock(&lock);
+    w->thread = pthread_self();
+    w->self->core->worker = w;
+    take_name(w->self->core);
+    (void)pthread_mutex_unlock(&lock);
+    self = w->self;
+    (void)pthread_sigmask(SIG_SETMASK, &w->mask, NULL);
+    /* The function may leave by pthread_exit or be cancelled; the worker goes with its thread then. */
+    pthread_cleanup_push(exit_job, w);
+    w->fn(w->arg);
+    pthread_cleanup_pop(0);
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
+    finish_job(w);
+}
+
+/* Waits for a job; false if none came and the worker is out of the list. */
+static bool await_job(struct spool__worker *w)
+{
+    unsigned turns = 0;
+    int64_t deadline = INT64_MAX;
+    /* Acquire: the job's fields were written before. */
+    while (spool__load(&w->state, ACQUIRE) == NO_JOB) {
+        if (spool__spin(&turns))
+            continue;
+        if (deadline == INT64_MAX)
+            deadline = spool__deadline(IDLE_NS);
+        if (spool__sys_futex_wait(&w->state, NO_JOB, deadline) != -ETIMEDOUT)
+            continue;
+        (void)pthread_mutex_lock(&lock);
+        struct spool__worker **at = &idle;
+        while (*at && *at != w)
+            at = &(*at)->next_idle;
+        bool gone = *at == w;
+        if (gone) {
+            *at = w->next_idle;
+            n_idle--;
+        }
+        (void)pthread_mutex_unlock(&lock);
+        if (gone)
+            return false;
+        deadline = INT64_MAX;
+    }
+    return true;
+}
+
+static bool go_idle(struct spool__worker *w)
+{
+    spool__store(&w->state, NO_JOB, RELAXED);
+    (void)pthread_mutex_lock(&lock);
+    bool room = n_idle < IDLE_MAX;
+    if (room) {
+        w->next_idle = idle;
+        idle = w;
+        n_idle++;
+    }
+    (void)pthread_mutex_unlock(&lock);
+    return room;
+}
+
+static void *worker_main(void *arg)
+{
+    struct spool__worker *w = arg;
+    do {
+        if (!await_job(w))
+            break;
+        do_job(w);
+    } while (go_idle(w));
+    spool__sys_free(w);
+    return NULL;
+}
+
+static struct spool__worker *take_idle(void)
+{
+    (void)pthread_mutex_lock(&lock);
+    struct spool__worker *w = idle;
+    if (w) {
+        idle = w->next_idle;
+        n_idle--;
+    }
+    (void)pthread_mutex_unlock(&lock);
+    return w;
+}
+
+/* A thread that waits for its first job, with all signals blocked: it must not run handlers in between. */
+static int new_worker(struct spool__worker **ret)
+{
+    struct spool__worker *w = spool__sys_zalloc(sizeof *w);
+    if (!w)
+        return -ENOMEM;
+    pthread_attr_t attr;
+    int r = pthread_attr_init(&attr);
+    if (r == 0) {
+        sigset_t all, mask;
+        (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        (void)sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &mask);
+        r = pthread_create(&w->thread, &attr, worker_main, w);
+        (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+        (void)pthread_attr_destroy(&attr);
+    }
+    if (r != 0) {
+        spool__sys_free(w);
+        return -r;
+    }
+    *ret = w;
+    return 0;
+}
+
+static void before_fork(void)
+{
+    (void)pthread_mutex_lock(&lock);
+}
+
+static void after_fork_parent(void)
+{
+    (void)pthread_mutex_unlock(&lock);
+}
+
+/* Only the thread that forked is in the child. */
+static void after_fork_child(void)
+{
+    idle = NULL;
+    n_idle = 0;
+    n_waiting = 0;
+    n_running = self != NULL;
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static void care_for_fork(void)
+{
+    (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_size, size_t capacity)
+{
+    spool_chan *outer, *inner;
+    if (!ret || !fn)
+        return -EINVAL;
+    (void)pthread_once(&fork_once, care_for_fork);
+    int r = spool_pair_new(&outer, &inner, elem_size, capacity);
+    if (r < 0)
+        return r;
+    struct spool__worker *w = take_idle();
+    if (!w) {
+        r = new_worker(&w);
+        if (r < 0) {
+            (void)spool_unref(outer);
+            (void)spool_unref(inner);
+            return r;
+        }
+    }
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &w->mask);
+    w->fn = fn;
+    w->arg = arg;
+    w->self = inner;
+    (void)pthread_mutex_lock(&lock);
+    n_running++;
+    (void)snprintf(inner->core->name, sizeof inner->core->name, "go-%u", ++n_started);
+    (void)pthread_mutex_unlock(&lock);
+    *ret = outer;
+    /* Release: the job, and *ret, which the function may look at. */
+    spool__store(&w->state, JOB, RELEASE);
+    (void)spool__sys_futex_wake(&w->state, 1);
+    return 0;
+}
+
+int spool_go_wait(int64_t timeout_ns)
+{
+    if (self)
+        return -EDEADLK;
+    int64_t deadline = timeout_ns == 0 ? 0 : spool__deadline(timeout_ns);
+    int r = 0;
+    (void)pthread_mutex_lock(&lock);
+    n_waiting++;
+    while (n_running > 0 && r != -ETIMEDOUT) {
+        if (timeout_ns == 0) {
+            r = -EAGAIN;
+            break;
+        }
+        uint32_t seen = spool__load(&rest_count, RELAXED);
+        (void)pthread_mutex_unlock(&lock);
+        r = spool__sys_futex_wait(&rest_count, seen, deadline);
+        (void)pthread_mutex_lock(&lock);
+    }
+    if (n_running == 0)
+        r = 0;
+    n_waiting--;
+    (void)pthread_mutex_unlock(&lock);
+    return r == -EAGAIN || r == -ETIMEDOUT ? r : 0;
+}
