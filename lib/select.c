@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "select.h"
+
+#define ALWAYS_REPORTED ((uint32_t)(EPOLLERR | EPOLLHUP))
+
+/* ---- Lists and arming ----------------------------------------------------------------------------------------- */
+
+void spool__select_list(struct spool_select *s, int index)
+{
+    struct kase *c = &s->cases[index];
+    if (c->listed || !c->on)
+        return;
+    c->listed = true;
+    c->next_listed = NONE;
+    c->prev_listed = s->last_listed;
+    if (s->last_listed == NONE)
+        s->first_listed = index;
+    else
+        s->cases[s->last_listed].next_listed = index;
+    s->last_listed = index;
+    s->n_listed++;
+}
+
+void spool__select_unlist(struct spool_select *s, int index)
+{
+    struct kase *c = &s->cases[index];
+    if (!c->listed)
+        return;
+    c->listed = false;
+    if (c->prev_listed == NONE)
+        s->first_listed = c->next_listed;
+    else
+        s->cases[c->prev_listed].next_listed = c->next_listed;
+    if (c->next_listed == NONE)
+        s->last_listed = c->prev_listed;
+    else
+        s->cases[c->next_listed].prev_listed = c->prev_listed;
+    s->n_listed--;
+}
+
+void spool__select_list_watch(struct spool_select *s, int watch)
+{
+    struct watch *w = &s->watches[watch];
+    for (int i = w->first_case; i != NONE; i = s->cases[i].next_same)
+        if (w->kind != PLAIN_FD || (w->revents & (s->cases[i].events | ALWAYS_REPORTED)))
+            spool__select_list(s, i);
+}
+
+void spool__select_arm(struct spool_select *s, struct watch *w)
+{
+    for (int i = w->first_case; i != NONE; i = s->cases[i].next_same)
+        spool__select_unlist(s, i);
+    spool__gate_arm(&w->lane->gates[watch_side(w)]);
+    w->armed = true;
+    s->n_armed++;
+}
+
+void spool__select_disarm(struct spool_select *s, struct watch *w)
+{
+    if (!w->armed)
+        return;
+    w->armed = false;
+    s->n_armed--;
+    if (spool__gate_disarm(&w->lane->gates[watch_side(w)]) && !w->granted) {
+        w->granted = true;
+        s->n_granted++;
+    }
+}
+
+void spool__select_forget_grant(struct spool_select *s, struct watch *w)
+{
+    s->n_granted -= w->granted;
+    w->granted = false;
+}
+
+void spool__select_pass_on(struct spool_select *s, struct watch *w)
+{
+    if (!w->granted)
+        return;
+    spool__select_forget_grant(s, w);
+    spool__lane_hand_on(w->lane, watch_side(w));
+}
+
+/* ---- The epoll set -------------------------------------------------------------------------------------------- */
+
+static uint64_t event_data(const struct spool_select *s, int watch)
+{
+    return (uint64_t)s->watches[watch].gen << 32 | (uint32_t)watch;
+}
+
+static uint32_t wanted_events(const struct spool_select *s, const struct watch *w)
+{
+    uint32_t events = 0;
+    /* One writer's wake wakes one select (exclusive), once (edge-triggered): the library knows the level itself. */
+    if (w->kind != PLAIN_FD)
+        return EPOLLIN | EPOLLET | EPOLLEXCLUSIVE;
+    for (int i = w->first_case; i != NONE; i = s->cases[i].next_same)
+        if (s->cases[i].on)
+            events |= s->cases[i].events;
+    return events;
+}
+
+/* Puts the watch into the epoll set. If that holds the descriptor already, for another kind, a duplicate goes in. */
+static int add_to_set(struct spool_select *s, int watch)
+{
+    struct watch *w = &s->watches[watch];
+    uint32_t events = wanted_events(s, w);
+    int r = spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_ADD, w->fd, events, event_data(s, watch));
+    if (r == -EEXIST) {
+        int copy = spool__sys_dup(w->key_fd);
+        if (copy < 0)
+            return copy;
+        r = spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_ADD, copy, events, event_data(s, watch));
+        if (r < 0)
+            (void)spool__sys_close(copy);
+        else
+            w->fd = copy;
+    }
+    if (r < 0)
+        return r;
+    w->in_set = true;
+    if (w->kind == PLAIN_FD)
+        s->n_plain++;
+    return 0;
+}
+
+static void remove_from_set(struct spool_select *s, struct watch *w)
+{
+    if (!w->in_set)
+        return;
+    /* The kernel has dropped it already if the user closed the descriptor. */
+    (void)spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_DEL, w->fd, 0, 0);
+    if (w->fd != w->key_fd)
+        (void)spool__sys_close(w->fd);
+    w->fd = w->key_fd;
+    w->in_set = false;
+    if (w->kind == PLAIN_FD)
+        s->n_plain--;
+    else
+        spool__select_disarm(s, w);
+}
+
+/* Makes the set agree with which cases of the watch are on. */
+static int update_set(struct spool_select *s, int watch)
+{
+    struct watch *w = &s->watches[watch];
+    if (w->n_on == 0) {
+        remove_from_set(s, w);
+        return 0;
+    }
+    if (!w->in_set)
+        return add_to_set(s, watch);
+    if (w->kind != PLAIN_FD)
+        return 0;
+    int r = spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_MOD, w->fd, wanted_events(s, w), event_data(s, watch));
+    if (r != -ENOENT)
+        return r;
+    /* Closed by the user, and the number used again. */
+    w->in_set = false;
+    s->n_plain--;
+    return add_to_set(s, watch);
+}
+
+/* ---- Room for cases and watches ------------------------------------------------------------------------------- */
+
+static int grow(void **array, int *cap, int need, size_t size)
+{
+    if (need <= *cap)
+        return 0;
+    int bigger = *cap < 8 ? 8 : *cap;
+    while (bigger < need) {
+        if (bigger > INT32_MAX / 2)
+            return -ENOMEM;
+        bigger *= 2;
+    }
+    void *p = spool__sys_realloc(*array, (size_t)bigger * size);
+    if (!p)
+        return -ENOMEM;
+    *array = p;
+    *cap = bigger;
+    return 0;
+}
+
+#define GROW(array, cap, need) grow((void **)&(array), &(cap), (need), sizeof *(array))
+
+static int find_room(struct spool_select *s, int key_fd)
+{
+    int fds = s->cap_fds;
+    while (s->free_case < s->n_cases && s->cases[s->free_case].watch != NONE)
+        s->free_case++;
+    while (s->free_watch < s->n_watches && s->watches[s->free_watch].kind != UNUSED)
+        s->free_watch++;
+    if (GROW(s->cases, s->cap_cases, s->free_case + 1) < 0 || GROW(s->watches, s->cap_watches, s->free_watch + 1) < 0 ||
+        GROW(s->events, s->cap_events, s->cap_watches + 1) < 0 || GROW(s->by_fd, s->cap_fds, key_fd + 1) < 0)
+        return -ENOMEM;
+    for (; fds < s->cap_fds; fds++)
+        s->by_fd[fds].chan = s->by_fd[fds].plain = NONE;
+    return 0;
+}
+
+static int *watch_slot(struct spool_select *s, const struct watch *w)
+{
+    return w->kind == PLAIN_FD ? &s->by_fd[w->key_fd].plain : &s->by_fd[w->key_fd].chan;
+}
+
+static void give_up_watch(struct spool_select *s, struct watch *w)
+{
+    remove_from_set(s, w);
+    if (w->chan) {
+        spool__select_pass_on(s, w);
+        (void)spool_unref(w->chan);
+    }
+    *watch_slot(s, w) = NONE;
+    int i = (int)(w - s->watches);
+    if (i < s->free_watch)
+        s->free_watch = i;
+    *w = (struct watch){.kind = UNUSED, .gen = w->gen + 1};
+}
+
+static struct watch *new_watch(struct spool_select *s, enum kind kind, int key_fd, spool_chan *chan)
+{
+    int i = s->free_watch;
+    uint32_t gen = i < s->n_watches ? s->watches[i].gen : 0;
+    if (i == s->n_watches)
+        s->n_watches++;
+    struct watch *w = &s->watches[i];
+    *w = (struct watch){.kind = kind, .gen = gen, .fd = key_fd, .key_fd = key_fd, .first_case = NONE};
+    if (chan) {
+        w->chan = spool_ref(chan);
+        w->lane = spool__chan_lane(chan, watch_side(w));
+    }
+    *watch_slot(s, w) = i;
+    return w;
+}
+
+/* ---- Cases ---------------------------------------------------------------------------------------------------- */
+
+static void unlink_case(struct spool_select *s, struct watch *w, int index)
+{
+    int *at = &w->first_case;
+    while (*at != index)
+        at = &s->cases[*at].next_same;
+    *at = s->cases[index].next_same;
+}
+
+static void set_on(struct spool_select *s, int index, bool on)
+{
+    struct kase *c = &s->cases[index];
+    struct watch *w = &s->watches[c->watch];
+    if (c->on == on)
+        return;
+    if (!on)
+        spool__select_unlist(s, index);
+    c->on = on;
+    w->n_on += on ? 1 : -1;
+    s->n_on += on ? 1 : -1;
+}
+
+/* A case that was turned on may be ready: the next wait looks at it. */
+static void list_new(struct spool_select *s, int index)
+{
+    struct watch *w = &s->watches[s->cases[index].watch];
+    s->backoff = s->countdown = 0;
+    if (w->kind == PLAIN_FD)
+        return;
+    spool__select_disarm(s, w);
+    spool__select_list_watch(s, (int)(w - s->watches));
+}
+
+static int add_case(struct spool_select *s, enum kind kind, int key_fd, spool_chan *chan, void *elem, uint32_t events)
+{
+    int r = find_room(s, key_fd);
+    if (r < 0)
+        return r;
+    int slot = kind == PLAIN_FD ? s->by_fd[key_fd].plain : s->by_fd[key_fd].chan;
+    struct watch *w = slot == NONE ? new_watch(s, kind, key_fd, chan) : &s->watches[slot];
+    int index = s->free_case;
+    int n_cases = s->n_cases;
+    struct kase was = {.watch = NONE};
+    if (index < n_cases)
+        was = s->cases[index];
+    else
+        s->n_cases++;
+    struct kase *c = &s->cases[index];
+    *c = (struct kase){.watch = (int)(w - s->watches), .next_same = NONE, .events = events, .elem = elem};
+    /* At the end: cases of one channel take turns in the order in which they were added. */
+    int *at = &w->first_case;
+    while (*at != NONE)
+        at = &s->cases[*at].next_same;
+    *at = index;
+    set_on(s, index, true);
+    r = update_set(s, c->watch);
+    if (r < 0) {
+        set_on(s, index, false);
+        unlink_case(s, w, index);
+        if (w->first_case == NONE)
+            give_up_watch(s, w);
+        *c = was;
+        s->n_cases = n_cases;
+        return r;
+    }
+    list_new(s, index);
+    spool__select_settle(s);
+    return index;
+}
+
+void spool__select_drop_case(struct spool_select *s, int index)
+{
+    struct kase *c = &s->cases[index];
+    struct watch *w = &s->watches[c->watch];
+    set_on(s, index, false);
+    unlink_case(s, w, index);
+    c->watch = NONE;
+    if (index < s->free_case)
+        s->free_case = index;
+    if (w->first_case == NONE)
+        give_up_watch(s, w);
+    else
+        (void)update_set(s, (int)(w - s->watches));
+}
+
+static int add_chan_case(struct spool_select *s, enum kind kind, spool_chan *chan, void *elem)
+{
+    if (!s || !chan)
+        return -EINVAL;
+    enum spool__side side = kind == CHAN_PUT ? SPOOL__PUT : SPOOL__GET;
+    int fd = spool__gate_fd(&spool__chan_lane(chan, side)->gates[side]);
+    return fd < 0 ? fd : add_case(s, kind, fd, chan, elem, 0);
+}
+
+int spool_select_get(spool_select *sel, spool_chan *chan, void *ret_elem)
+{
+    return add_chan_case(sel, CHAN_GET, chan, ret_elem);
+}
+
+int spool_select_put(spool_select *sel, spool_chan *chan, const void *elem)
+{
+    union {
+        const void *from;
+        void *to; /* only read */
+    } u = {.from = elem};
+    return add_chan_case(sel, CHAN_PUT, chan, u.to);
+}
+
+int spool_select_fd(spool_select *sel, int fd, uint32_t epoll_events)
+{
+    if (!sel)
+        return -EINVAL;
+    if (fd < 0)
+        return -EBADF;
+    return add_case(sel, PLAIN_FD, fd, NULL, NULL, epoll_events);
+}
+
+static bool is_case(const struct spool_select *s, int index)
+{
+    return s && index >= 0 && index < s->n_cases && s->cases[index].watch != NONE;
+}
+
+int spool_select_result(const spool_select *sel, int index)
+{
+    return sel && index >= 0 && index < sel->n_cases ? sel->cases[index].result : -EINVAL;
+}
+
+int spool_select_enable(spool_select *sel, int index, bool on)
+{
+    if (!is_case(sel, index))
+        return -EINVAL;
+    bool was = sel->cases[index].on;
+    set_on(sel, index, on);
+    /* Also when it was on: a descriptor with EPOLLONESHOT is waited for again. */
+    int r = update_set(sel, sel->cases[index].watch);
+    if (r < 0) {
+        set_on(sel, index, was);
+        return r;
+    }
+    if (on && !was)
+        list_new(sel, index);
+    spool__select_settle(sel);
+    return 0;
+}
+
+int spool_select_remove(spool_select *sel, int index)
+{
+    if (!is_case(sel, index))
+        return -EINVAL;
+    sel->cases[index].result = 0;
+    spool__select_drop_case(sel, index);
+    spool__select_settle(sel);
+    return 0;
+}
+
+int spool_select_set_order(spool_select *sel, enum spool_order order)
+{
+    if (!sel || (order != SPOOL_FAIR && order != SPOOL_IN_ORDER))
+        return -EINVAL;
+    sel->order = order;
+    return 0;
+}
+
+int spool_select_poll_fd(spool_select *sel)
+{
+    if (!sel)
+        return -EINVAL;
+    if (sel->own_fd != NONE)
+        return sel->epoll;
+    if (GROW(sel->events, sel->cap_events, sel->cap_watches + 1) < 0)
+        return -ENOMEM;
+    int fd = spool__sys_eventfd();
+    if (fd < 0)
+        return fd;
+    int r = spool__sys_epoll_ctl(sel->epoll, EPOLL_CTL_ADD, fd, EPOLLIN, OWN_FD_DATA);
+    if (r < 0) {
+        (void)spool__sys_close(fd);
+        return r;
+    }
+    sel->own_fd = fd;
+    spool__select_settle(sel);
+    return sel->epoll;
+}
+
+int spool_select_new(spool_select **ret)
+{
+    if (!ret)
+        return -EINVAL;
+    struct spool_select *s = spool__sys_zalloc(sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    int epoll = spool__sys_epoll_create();
+    if (epoll < 0) {
+        spool__sys_free(s);
+        return epoll;
+    }
+    s->epoll = epoll;
+    s->own_fd = s->first_listed = s->last_listed = NONE;
+    *ret = s;
+    return 0;
+}
+
+spool_select *spool_select_free(spool_select *sel)
+{
+    if (!sel)
+        return NULL;
+    for (int i = 0; i < sel->n_watches; i++)
+        if (sel->watches[i].kind != UNUSED)
+            give_up_watch(sel, &sel->watches[i]);
+    if (sel->own_fd != NONE)
+        (void)spool__sys_close(sel->own_fd);
+    (void)spool__sys_close(sel->epoll);
+    spool__sys_free(sel->cases);
+    spool__sys_free(sel->watches);
+    spool__sys_free(sel->events);
+    spool__sys_free(sel->by_fd);
+    spool__sys_free(sel);
+    return NULL;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#ifndef SPOOL_SELECT_H
+#define SPOOL_SELECT_H
+
+#include "chan.h"
+
+/*
+ * A select is a set of cases over *watches*. A watch is one descriptor in the epoll set: a gate's eventfd, or a
+ * descriptor of the user's; cases for the same one share it, since a set cannot hold a descriptor twice.
+ *
+ * Cases that may be ready are *listed*; a wait looks only at those. A watch on a gate is *armed* when its cases were
+ * found not to be ready: a publisher then writes to its descriptor, and the event lists its cases again. It stays armed
+ * while the select is not waiting. So a wait costs what is ready, whatever is registered, and a channel that is
+ * always ready costs no system call.
+ */
+enum { NONE = -1 };
+
+enum kind {
+    UNUSED,
+    CHAN_GET,
+    CHAN_PUT,
+    PLAIN_FD,
+};
+
+struct watch {
+    enum kind kind;
+    uint32_t gen; /* how often this entry was given up: events of former users are told by it */
+    int fd;       /* in the epoll set; a duplicate if the set has key_fd for another kind */
+    int key_fd;
+    int first_case; /* its cases, linked by next_same */
+    int n_on;
+    bool in_set, armed;
+    bool granted; /* a publisher's wake was used up by this watch and nothing was done with it so far */
+    uint32_t revents;
+    uint64_t fresh_at; /* the wait that revents are from */
+    uint64_t seen_pos;
+    spool_chan *chan; /* a reference */
+    struct spool__lane *lane;
+};
+
+struct kase {
+    int watch; /* NONE: free */
+    int next_same;
+    int next_listed, prev_listed;
+    bool listed, on;
+    int result;
+    uint32_t events;
+    void *elem;
+};
+
+struct spool_select {
+    int epoll;
+    int own_fd; /* in the set for spool_select_poll_fd: readable while cases are known to be ready; NONE before */
+    bool own_raised;
+    enum spool_order order;
+    struct kase *cases;
+    struct watch *watches;
+    struct epoll_event *events; /* one for each watch, and own_fd */
+    struct {
+        int chan, plain;
+    } *by_fd; /* the watch of a key_fd */
+    int n_cases, cap_cases, free_case; /* below free_case none is free */
+    int n_watches, cap_watches, free_watch, cap_events, cap_fds;
+    int n_on;
+    int n_armed, n_plain; /* watches that only the epoll set knows about */
+    int n_granted;        /* watches with granted set */
+    int first_listed, last_listed, n_listed;
+    unsigned backoff, countdown; /* waits until the epoll set is asked again while cases are listed */
+    uint64_t waits;
+};
+
+/* Data of own_fd's events; no watch has it. */
+#define OWN_FD_DATA UINT64_MAX
+
+static inline enum spool__side watch_side(const struct watch *w)
+{
+    return w->kind == CHAN_PUT ? SPOOL__PUT : SPOOL__GET;
+}
+
+void spool__select_list(struct spool_select *s, int index);
+void spool__select_unlist(struct spool_select *s, int index);
+/* Lists every case of the watch that is on, and for a descriptor asked for what it shows. */
+void spool__select_list_watch(struct spool_select *s, int watch);
+
+/* Arms a watch on a gate; the caller then looks whether it is ready after all. Disarms it. */
+void spool__select_arm(struct spool_select *s, struct watch *w);
+void spool__select_disarm(struct spool_select *s, struct watch *w);
+/* Passes on a wake that the watch got, after its work was taken or left. Forgets it, when there was no work. */
+void spool__select_pass_on(struct spool_select *s, struct watch *w);
+void spool__select_forget_grant(struct spool_select *s, struct watch *w);
+
+/* Takes the case out; its result stays. */
+void spool__select_drop_case(struct spool_select *s, int index);
+
+/* Makes spool_select_poll_fd show whether a wait would block, if somebody asked for it. */
+void spool__select_settle(struct spool_select *s);
+
+#endif

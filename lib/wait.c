@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "select.h"
+
+/* While cases are listed, the epoll set is asked again after a round of them, or, if it had nothing, ever later. */
+#define BACKOFF_MAX 64u
+
+/* With more cases listed than this a look at all of them takes as long as parking. */
+#define SPIN_LISTED_MAX 8
+
+/* ---- From the epoll set to the list --------------------------------------------------------------------------- */
+
+/* Asks the epoll set, and lists what it reports. Returns how many, or a negative errno. */
+static int harvest(struct spool_select *s, int64_t deadline)
+{
+    int n = spool__sys_epoll_wait(s->epoll, s->events, s->n_watches + 1, deadline);
+    int found = 0;
+    for (int i = 0; i < n; i++) {
+        uint64_t data = s->events[i].data.u64;
+        if (data == OWN_FD_DATA)
+            continue;
+        int watch = (int)(uint32_t)data;
+        struct watch *w = &s->watches[watch];
+        if (watch >= s->n_watches || w->gen != (uint32_t)(data >> 32) || !w->in_set)
+            continue;
+        if (w->kind == PLAIN_FD) {
+            w->revents = s->events[i].events;
+            w->fresh_at = s->waits;
+        } else if (w->armed) {
+            spool__select_disarm(s, w);
+        } else {
+            continue;
+        }
+        spool__select_list_watch(s, watch);
+        found++;
+    }
+    if (found)
+        s->backoff = 0;
+    else
+        s->backoff = s->backoff == 0 ? 1 : s->backoff < BACKOFF_MAX ? 2 * s->backoff : BACKOFF_MAX;
+    s->countdown = s->backoff + (s->n_listed ? (unsigned)s->n_listed - 1 : 0);
+    return n < 0 ? n : found;
+}
+
+/* Whether cases that are not listed may have become ready since the set was last asked. */
+static bool harvest_is_due(struct spool_select *s)
+{
+    if (s->n_armed == 0 && s->n_plain == 0)
+        return false;
+    if (s->order == SPOOL_IN_ORDER || s->countdown == 0)
+        return true;
+    s->countdown--;
+    return false;
+}
+
+/* ---- One case ------------------------------------------------------------------------------------------------- */
+
+/* Tries the operation of a case on a channel: 0, -EAGAIN, -EPIPE. */
+static int attempt(const struct spool_select *s, const struct kase *c)
+{
+    const struct watch *w = &s->watches[c->watch];
+    uint64_t pos;
+    if (!c->elem)
+        return spool__lane_can(w->lane, watch_side(w), &pos);
+    return spool__lane_try(w->lane, watch_side(w), c->elem);
+}
+
+/* Books what an attempt did: the case takes its place behind the others, or leaves. */
+static void finish(struct spool_select *s, int index, int result)
+{
+    struct kase *c = &s->cases[index];
+    struct watch *w = &s->watches[c->watch];
+    c->result = result;
+    if (result == -EPIPE) {
+        spool__select_drop_case(s, index);
+        return;
+    }
+    spool__select_unlist(s, index);
+    spool__select_list(s, index);
+    spool__select_pass_on(s, w);
+}
+
+/* Whether a descriptor still shows what its case asks for, if what was reported is from an earlier wait. */
+static uint32_t current_events(const struct spool_select *s, const struct kase *c)
+{
+    const struct watch *w = &s->watches[c->watch];
+    uint32_t asked = c->events | EPOLLERR | EPOLLHUP;
+    if (w->fresh_at == s->waits || (c->events & (EPOLLET | EPOLLONESHOT)))
+        return w->revents & asked;
+    return spool__sys_poll(w->key_fd, c->events) & asked;
+}
+
+/* Takes one listed case; true if it was performed. One that is not ready stays listed unless it is to be armed. */
+static bool try_case(struct spool_select *s, int index, bool arm)
+{
+    struct kase *c = &s->cases[index];
+    struct watch *w = &s->watches[c->watch];
+    if (w->kind == PLAIN_FD) {
+        uint32_t events = current_events(s, c);
+        spool__select_unlist(s, index);
+        c->result = (int)events;
+        return events != 0;
+    }
+    int r = attempt(s, c);
+    if (r == -EAGAIN && arm) {
+        spool__select_arm(s, w);
+        r = attempt(s, c);
+        if (r != -EAGAIN) {
+            spool__select_disarm(s, w);
+            spool__select_list_watch(s, c->watch);
+        }
+    }
+    if (r == -EAGAIN) {
+        /* Not ready: a grant that brought it here is not needed, and there is nothing to hand on. */
+        spool__select_forget_grant(s, w);
+        return false;
+    }
+    finish(s, index, r);
+    return true;
+}
+
+/* ---- All listed cases ----------------------------------------------------------------------------------------- */
+
+static int choose_fair(struct spool_select *s, bool arm)
+{
+    for (int n = s->n_listed; n > 0 && s->first_listed != NONE; n--) {
+        int index = s->first_listed;
+        if (try_case(s, index, arm))
+            return index;
+        if (s->cases[index].listed) {
+            spool__select_unlist(s, index);
+            spool__select_list(s, index);
+        }
+    }
+    return NONE;
+}
+
+static int choose_in_order(struct spool_select *s, bool arm)
+{
+    for (int above = -1;;) {
+        int lowest = NONE;
+        for (int i = s->first_listed; i != NONE; i = s->cases[i].next_listed)
+            if (i > above && (lowest == NONE || i < lowest))
+                lowest = i;
+        if (lowest == NONE || try_case(s, lowest, arm))
+            return lowest;
+        above = lowest;
+    }
+}
+
+/* Performs one listed case and returns its index, or NONE. With arm, those that are not ready are armed. */
+static int choose(struct spool_select *s, bool arm)
+{
+    return s->order == SPOOL_IN_ORDER ? choose_in_order(s, arm) : choose_fair(s, arm);
+}
+
+/*
+ * Whether there was an instant at which no channel case was ready. One look at each does not show it: an element may
+ * move behind the look's back. Two looks with the queues' positions unchanged do: between them nothing
+ * became ready. Lists what is ready.
+ */
+static bool was_quiet(struct spool_select *s)
+{
+    for (bool second = false;; second = true) {
+        bool same = true;
+        for (int i = 0; i < s->n_watches; i++) {
+            struct watch *w = &s->watches[i];
+            uint64_t pos;
+            if (w->kind == UNUSED || w->kind == PLAIN_FD || w->n_on == 0)
+                continue;
+            if (spool__lane_can(w->lane, watch_side(w), &pos) != -EAGAIN) {
+                spool__select_disarm(s, w);
+                spool__select_list_watch(s, i);
+                return false;
+            }
+            same = same && w->seen_pos == pos;
+            w->seen_pos = pos;
+        }
+        if (second && same)
+            return true;
+    }
+}
+
+/* ---- Waiting -------------------------------------------------------------------------------------------------- */
+
+static void set_own_fd(struct spool_select *s, bool raise)
+{
+    if (s->own_raised == raise)
+        return;
+    s->own_raised = raise;
+    if (raise)
+        (void)spool__sys_eventfd_write(s->own_fd, 1);
+    else
+        (void)spool__sys_eventfd_read(s->own_fd);
+}
+
+void spool__select_settle(struct spool_select *s)
+{
+    if (s->own_fd == NONE)
+        return;
+    bool ready = s->n_on == 0;
+    while (!ready && s->first_listed != NONE) {
+        struct kase *c = &s->cases[s->first_listed];
+        struct watch *w = &s->watches[c->watch];
+        uint64_t pos;
+        if (w->kind == PLAIN_FD) {
+            ready = true;
+            break;
+        }
+        spool__select_arm(s, w);
+        ready = spool__lane_can(w->lane, watch_side(w), &pos) != -EAGAIN;
+        if (ready) {
+            int watch = c->watch;
+            spool__select_disarm(s, w);
+            spool__select_list_watch(s, watch);
+            spool__select_pass_on(s, w);
+        } else {
+            spool__select_forget_grant(s, w);
+        }
+    }
+    set_own_fd(s, ready);
+}
+
+/* Grants that brought watches here whose cases were not the one performed: others may sleep beside that work. */
+static void pass_on_all(struct spool_select *s)
+{
+    for (int i = s->first_listed; s->n_granted > 0 && i != NONE; i = s->cases[i].next_listed)
+        spool__select_pass_on(s, &s->watches[s->cases[i].watch]);
+}
+
+static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
+{
+    int64_t deadline = timeout_ns == 0 ? 0 : spool__deadline(timeout_ns);
+    if (harvest_is_due(s))
+        (void)harvest(s, 0);
+    int index = choose(s, timeout_ns == 0);
+    if (timeout_ns != 0) {
+        unsigned turns = 0;
+        while (index == NONE && s->n_listed > 0 && s->n_listed <= SPIN_LISTED_MAX && spool__spin(&turns))
+            index = choose(s, false);
+        if (index == NONE)
+            index = choose(s, true);
+    }
+    while (index == NONE) {
+        set_own_fd(s, false);
+        int n = harvest(s, deadline);
+        if (n < 0 && n != -EINTR)
+            return n;
+        if (n > 0) {
+            index = choose(s, true);
+        } else if (timeout_ns == 0) {
+            if (was_quiet(s))
+                return -EAGAIN;
+            index = choose(s, true);
+        } else if (timeout_ns > 0 && spool__sys_now() >= deadline) {
+            return -ETIMEDOUT;
+        }
+    }
+    return index;
+}
+
+int spool_select_wait(spool_select *sel, int64_t timeout_ns)
+{
+    if (!sel)
+        return -EINVAL;
+    if (sel->n_on == 0)
+        return -ENODATA;
+    sel->waits++;
+    int r = wait_for_one(sel, timeout_ns);
+    pass_on_all(sel);
+    spool__select_settle(sel);
+    return r;
+}
