@@ -90,17 +90,17 @@ static uint64_t event_data(const struct spool_select *s, int watch)
 
 static uint32_t wanted_events(const struct spool_select *s, const struct watch *w)
 {
-    uint32_t events = 0;
     /* One writer's wake wakes one select (exclusive), once (edge-triggered): the library knows the level itself. */
     if (w->kind != PLAIN_FD)
         return EPOLLIN | EPOLLET | EPOLLEXCLUSIVE;
+    uint32_t events = 0;
     for (int i = w->first_case; i != NONE; i = s->cases[i].next_same)
         if (s->cases[i].on)
             events |= s->cases[i].events;
     return events;
 }
 
-/* Puts the watch into the epoll set. If that holds the descriptor already, for another kind, a duplicate goes in. */
+/* Puts the watch into the epoll set. If that holds the descriptor already, for another watch, a duplicate goes in. */
 static int add_to_set(struct spool_select *s, int watch)
 {
     struct watch *w = &s->watches[watch];
@@ -194,13 +194,18 @@ static int find_room(struct spool_select *s, int key_fd)
         GROW(s->events, s->cap_events, s->cap_watches + 1) < 0 || GROW(s->by_fd, s->cap_fds, key_fd + 1) < 0)
         return -ENOMEM;
     for (; fds < s->cap_fds; fds++)
-        s->by_fd[fds].chan = s->by_fd[fds].plain = NONE;
+        s->by_fd[fds].chan = s->by_fd[fds].level = s->by_fd[fds].edge = NONE;
     return 0;
 }
 
-static int *watch_slot(struct spool_select *s, const struct watch *w)
+/* Where the watch is noted that a new case may share, or NULL if it cannot: each event of the others is for one case. */
+static int *shared_watch(struct spool_select *s, enum kind kind, int key_fd, uint32_t flags)
 {
-    return w->kind == PLAIN_FD ? &s->by_fd[w->key_fd].plain : &s->by_fd[w->key_fd].chan;
+    if (kind != PLAIN_FD)
+        return &s->by_fd[key_fd].chan;
+    if (flags == 0)
+        return &s->by_fd[key_fd].level;
+    return flags == EPOLLET ? &s->by_fd[key_fd].edge : NULL;
 }
 
 static void give_up_watch(struct spool_select *s, struct watch *w)
@@ -210,30 +215,44 @@ static void give_up_watch(struct spool_select *s, struct watch *w)
         spool__select_pass_on(s, w);
         (void)spool_unref(w->chan);
     }
-    *watch_slot(s, w) = NONE;
+    int *shared = shared_watch(s, w->kind, w->key_fd, w->flags);
+    if (shared)
+        *shared = NONE;
     int i = (int)(w - s->watches);
     if (i < s->free_watch)
         s->free_watch = i;
     *w = (struct watch){.kind = UNUSED, .gen = w->gen + 1};
 }
 
-static struct watch *new_watch(struct spool_select *s, enum kind kind, int key_fd, spool_chan *chan)
+static struct watch *new_watch(struct spool_select *s, enum kind kind, int key_fd, spool_chan *chan, uint32_t flags)
 {
     int i = s->free_watch;
     uint32_t gen = i < s->n_watches ? s->watches[i].gen : 0;
     if (i == s->n_watches)
         s->n_watches++;
     struct watch *w = &s->watches[i];
-    *w = (struct watch){.kind = kind, .gen = gen, .fd = key_fd, .key_fd = key_fd, .first_case = NONE};
+    *w = (struct watch){.kind = kind, .gen = gen, .fd = key_fd, .key_fd = key_fd, .flags = flags, .first_case = NONE};
     if (chan) {
         w->chan = spool_ref(chan);
         w->lane = spool__chan_lane(chan, watch_side(w));
     }
-    *watch_slot(s, w) = i;
+    int *shared = shared_watch(s, kind, key_fd, flags);
+    if (shared)
+        *shared = i;
     return w;
 }
 
 /* ---- Cases ---------------------------------------------------------------------------------------------------- */
+
+/* At the end: cases of one watch take turns, in the order in which they were added. */
+static void link_case(struct spool_select *s, struct watch *w, int index)
+{
+    int *at = &w->first_case;
+    while (*at != NONE)
+        at = &s->cases[*at].next_same;
+    *at = index;
+    s->cases[index].next_same = NONE;
+}
 
 static void unlink_case(struct spool_select *s, struct watch *w, int index)
 {
@@ -272,8 +291,9 @@ static int add_case(struct spool_select *s, enum kind kind, int key_fd, spool_ch
     int r = find_room(s, key_fd);
     if (r < 0)
         return r;
-    int slot = kind == PLAIN_FD ? s->by_fd[key_fd].plain : s->by_fd[key_fd].chan;
-    struct watch *w = slot == NONE ? new_watch(s, kind, key_fd, chan) : &s->watches[slot];
+    uint32_t flags = events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP);
+    int *shared = shared_watch(s, kind, key_fd, flags);
+    struct watch *w = shared && *shared != NONE ? &s->watches[*shared] : new_watch(s, kind, key_fd, chan, flags);
     int index = s->free_case;
     int n_cases = s->n_cases;
     struct kase was = {.watch = NONE};
@@ -282,12 +302,8 @@ static int add_case(struct spool_select *s, enum kind kind, int key_fd, spool_ch
     else
         s->n_cases++;
     struct kase *c = &s->cases[index];
-    *c = (struct kase){.watch = (int)(w - s->watches), .next_same = NONE, .events = events, .elem = elem};
-    /* At the end: cases of one channel take turns in the order in which they were added. */
-    int *at = &w->first_case;
-    while (*at != NONE)
-        at = &s->cases[*at].next_same;
-    *at = index;
+    *c = (struct kase){.watch = (int)(w - s->watches), .events = events, .elem = elem};
+    link_case(s, w, index);
     set_on(s, index, true);
     r = update_set(s, c->watch);
     if (r < 0) {
@@ -319,6 +335,15 @@ void spool__select_drop_case(struct spool_select *s, int index)
         (void)update_set(s, (int)(w - s->watches));
 }
 
+void spool__select_end_turn(struct spool_select *s, int index)
+{
+    struct watch *w = &s->watches[s->cases[index].watch];
+    if (w->first_case == index && s->cases[index].next_same == NONE)
+        return;
+    unlink_case(s, w, index);
+    link_case(s, w, index);
+}
+
 static int add_chan_case(struct spool_select *s, enum kind kind, spool_chan *chan, void *elem)
 {
     if (!s || !chan)
@@ -346,8 +371,10 @@ int spool_select_fd(spool_select *sel, int fd, uint32_t epoll_events)
 {
     if (!sel)
         return -EINVAL;
-    if (fd < 0)
-        return -EBADF;
+    /* Before any room is made for it: the table of descriptors grows with their numbers. */
+    int r = spool__sys_is_open(fd);
+    if (r < 0)
+        return r;
     return add_case(sel, PLAIN_FD, fd, NULL, NULL, epoll_events);
 }
 

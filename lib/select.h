@@ -6,7 +6,8 @@
 
 /*
  * A select is a set of cases over *watches*. A watch is one descriptor in the epoll set: a gate's eventfd, or a
- * descriptor of the user's; cases for the same one share it, since a set cannot hold a descriptor twice.
+ * descriptor of the user's; cases for the same one share it, since a set cannot hold a descriptor twice. Those that
+ * cannot share, being level- and edge-triggered, say, get a duplicate.
  *
  * Cases that may be ready are *listed*; a wait looks only at those. A watch on a gate is *armed* when its cases were
  * found not to be ready: a publisher then writes to its descriptor, and the event lists its cases again. It stays armed
@@ -27,6 +28,7 @@ struct watch {
     uint32_t gen; /* how often this entry was given up: events of former users are told by it */
     int fd;       /* in the epoll set; a duplicate if the set has key_fd for another kind */
     int key_fd;
+    uint32_t flags; /* how epoll watches it; the same for all its cases */
     int first_case; /* its cases, linked by next_same */
     int n_on;
     bool in_set, armed;
@@ -57,8 +59,8 @@ struct spool_select {
     struct watch *watches;
     struct epoll_event *events; /* one for each watch, and own_fd */
     struct {
-        int chan, plain;
-    } *by_fd; /* the watch of a key_fd */
+        int chan, level, edge;
+    } *by_fd; /* the watches of a key_fd that further cases may share */
     int n_cases, cap_cases, free_case; /* below free_case none is free */
     int n_watches, cap_watches, free_watch, cap_events, cap_fds;
     int n_on;
@@ -88,6 +90,9 @@ void spool__select_disarm(struct spool_select *s, struct watch *w);
 /* Passes on a wake that the watch got, after its work was taken or left. Forgets it, when there was no work. */
 void spool__select_pass_on(struct spool_select *s, struct watch *w);
 void spool__select_forget_grant(struct spool_select *s, struct watch *w);
+
+/* The other cases of its watch go before this one from now on. */
+void spool__select_end_turn(struct spool_select *s, int index);
 
 /* Takes the case out; its result stays. */
 void spool__select_drop_case(struct spool_select *s, int index);

@@ -205,6 +205,14 @@ static inline int spool__sys_close(int fd)
     return spool__sys_result(syscall(SYS_close, fd), saved);
 }
 
+/* 0 if fd is open, else -EBADF. */
+static inline int spool__sys_is_open(int fd)
+{
+    int saved = errno;
+    int r = spool__sys_result(fcntl(fd, F_GETFD), saved);
+    return r < 0 ? r : 0;
+}
+
 static inline int spool__sys_dup(int fd)
 {
     int saved = errno;

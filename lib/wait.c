@@ -74,6 +74,7 @@ static void finish(struct spool_select *s, int index, int result)
         spool__select_drop_case(s, index);
         return;
     }
+    spool__select_end_turn(s, index);
     spool__select_unlist(s, index);
     spool__select_list(s, index);
     spool__select_pass_on(s, w);
@@ -97,8 +98,11 @@ static bool try_case(struct spool_select *s, int index, bool arm)
     if (w->kind == PLAIN_FD) {
         uint32_t events = current_events(s, c);
         spool__select_unlist(s, index);
+        if (events == 0)
+            return false;
+        spool__select_end_turn(s, index);
         c->result = (int)events;
-        return events != 0;
+        return true;
     }
     int r = attempt(s, c);
     if (r == -EAGAIN && arm) {
