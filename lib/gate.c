@@ -8,13 +8,20 @@
 #define T_WAIT (UINT64_C(1) << 32)
 #define T_PENDING (UINT64_C(1) << 63)
 
-/* The word of the selects. */
+/*
+ * The word of the selects. The version changes with every grant, signal and drain, so that a thread that was in a
+ * system call meanwhile can tell.
+ */
 #define S_WAIT UINT64_C(1)
-#define S_GRANT (UINT64_C(1) << 24)
+#define S_GRANT (UINT64_C(1) << 20)
+#define S_DRAINER (UINT64_C(1) << 40)
 #define S_PENDING (UINT64_C(1) << 48)
 #define S_LISTENING (UINT64_C(1) << 49)
 #define S_EXPORTED (UINT64_C(1) << 50)
-#define S_DRAINED (UINT64_C(1) << 51)
+#define S_VERSION (UINT64_C(1) << 51)
+
+/* More than that at once leave the descriptor for the next: spuriously readable, which is allowed. */
+#define DRAINERS_MAX 128
 
 /* What a write adds to the eventfd, so that a trace tells them apart. */
 #define WRITE_WAKE UINT64_C(1)
@@ -32,12 +39,23 @@ static inline uint32_t t_waiting(uint64_t t)
 
 static inline uint32_t s_waiting(uint64_t s)
 {
-    return (uint32_t)s & UINT32_C(0xffffff);
+    return (uint32_t)s & UINT32_C(0xfffff);
 }
 
 static inline uint32_t s_granted(uint64_t s)
 {
-    return (uint32_t)(s >> 24) & UINT32_C(0xffffff);
+    return (uint32_t)(s >> 20) & UINT32_C(0xfffff);
+}
+
+static inline uint32_t s_drainers(uint64_t s)
+{
+    return (uint32_t)(s >> 40) & UINT32_C(0xff);
+}
+
+/* The word after a grant or signal whose write is still to come. */
+static inline uint64_t s_signalled(uint64_t s)
+{
+    return ((s & ~S_LISTENING) | S_PENDING) + S_VERSION;
 }
 
 static inline uint32_t *futex_word(struct spool__gate *g)
@@ -106,23 +124,28 @@ static void signal_fd(struct spool__gate *g, uint64_t what)
 }
 
 /*
- * Writes for grants that are pending, s being the word as last seen. As for threads the mark goes only if nothing
- * changed. If the descriptor was drained meanwhile, the write may have come after that and made it readable for
- * nothing, with the gate none the wiser: then make a wake of it, which the next drain ends.
+ * Writes for what is pending, s being the word as last seen. The mark goes when nothing was granted or drained since
+ * before the write; else the write is made again for whoever changed it and may have stopped. If the descriptor was
+ * drained meanwhile, the write may have come after that and made it readable for nothing, with the gate none the wiser:
+ * then make a signal of it, which the next drain ends.
  */
 static void deliver_to_selects(struct spool__gate *g, uint64_t s)
 {
     for (;;) {
         signal_fd(g, WRITE_WAKE);
-        if (spool__cas(&g->selects, &s, s & ~S_PENDING, RELAXED))
-            return;
-        while (s & S_LISTENING)
-            if (spool__cas(&g->selects, &s, (s & ~S_LISTENING) | S_PENDING, RELEASE)) {
-                s = (s & ~S_LISTENING) | S_PENDING;
-                break;
-            }
-        if (!(s & S_PENDING))
-            return;
+        uint64_t now = spool__load(&g->selects, RELAXED);
+        for (;;) {
+            bool again = (now ^ s) >= S_VERSION && (now & (S_PENDING | S_LISTENING));
+            if (!again && !(now & S_PENDING))
+                return;
+            uint64_t next = now & S_LISTENING && again ? s_signalled(now) : again ? now : now & ~S_PENDING;
+            if (next != now && !spool__cas(&g->selects, &now, next, RELEASE))
+                continue;
+            if (!again)
+                return;
+            s = next;
+            break;
+        }
     }
 }
 
@@ -131,13 +154,10 @@ static void wake_select(struct spool__gate *g, bool thread_granted)
 {
     uint64_t s = spool__load(&g->selects, RELAXED);
     for (;;) {
-        uint64_t woken = s;
-        if (s & S_LISTENING)
-            woken = (woken & ~S_LISTENING) | S_PENDING;
-        if (!thread_granted && s_waiting(s))
-            woken = (woken - S_WAIT + S_GRANT) | S_PENDING;
-        if (woken == s)
+        bool grant = !thread_granted && s_waiting(s);
+        if (!grant && !(s & S_LISTENING) && !s_drainers(s))
             break;
+        uint64_t woken = s_signalled(grant ? s - S_WAIT + S_GRANT : s);
         if (spool__cas(&g->selects, &s, woken, RELEASE)) {
             s = woken;
             break;
@@ -163,7 +183,7 @@ void spool__gate_wake_all(struct spool__gate *g)
         uint32_t n = s_waiting(s);
         for (uint32_t i = 0; i < (n ? n : 1); i++)
             signal_fd(g, WRITE_CLOSE);
-        uint64_t woken = (s - n * S_WAIT + n * S_GRANT) & ~(S_LISTENING | S_PENDING);
+        uint64_t woken = s_signalled(s - n * S_WAIT + n * S_GRANT) & ~S_PENDING;
         if (spool__cas(&g->selects, &s, woken, RELEASE))
             break;
     }
@@ -207,8 +227,8 @@ void spool__gate_hand_on(struct spool__gate *g, size_t work)
     spool__fence_after_rmw();
     if (!spool__gate_is_waited(g))
         return;
-    size_t granted = (size_t)t_granted(spool__load(&g->threads, RELAXED)) + s_granted(spool__load(&g->selects, RELAXED));
-    if (work > granted)
+    /* A granted thread is sure to look, and to hand on itself. A granted select may be busy elsewhere for long. */
+    if (work > t_granted(spool__load(&g->threads, RELAXED)))
         spool__gate_wake_slow(g);
 }
 
@@ -246,16 +266,16 @@ int spool__gate_fd(struct spool__gate *g)
 }
 
 /*
- * Reads the descriptor empty and listens, both at a time at which nothing else changed. The read may have swallowed the
- * edge of a select that was granted, so all grants become waiting again: there was no work for them then.
+ * Reads the descriptor empty and listens, both at a time at which nobody signalled. The read may have swallowed the edge
+ * of a select that was granted, so all grants become waiting again: there was no work for them then.
  */
-static void listen_again(struct spool__gate *g, uint64_t s)
+static void listen_again(struct spool__gate *g)
 {
-    uint64_t listening;
+    uint64_t s = spool__add(&g->selects, S_DRAINER, ACQUIRE) + S_DRAINER, listening;
     do {
         (void)spool__sys_eventfd_read(spool__load(&g->fd_plus_1, ACQUIRE) - 1);
         uint64_t n = s_granted(s);
-        listening = (s - n * S_GRANT + n * S_WAIT + S_DRAINED) | S_EXPORTED | S_LISTENING;
+        listening = (s - n * S_GRANT + n * S_WAIT - S_DRAINER + S_VERSION) | S_EXPORTED | S_LISTENING;
     } while (!spool__cas(&g->selects, &s, listening, ACQ_REL));
     /* Listening before the look for work; pairs with the fence in wake. */
     spool__fence_after_rmw();
@@ -263,17 +283,21 @@ static void listen_again(struct spool__gate *g, uint64_t s)
 
 void spool__gate_export(struct spool__gate *g)
 {
-    uint64_t s = spool__load(&g->selects, ACQUIRE);
-    if (!(s & S_EXPORTED))
-        listen_again(g, s);
+    uint64_t s;
+    while (!((s = spool__load(&g->selects, ACQUIRE)) & S_EXPORTED)) {
+        if (s_drainers(s) < DRAINERS_MAX)
+            listen_again(g);
+        else
+            spool__yield();
+    }
 }
 
 bool spool__gate_drain(struct spool__gate *g)
 {
     uint64_t s = spool__load(&g->selects, RELAXED);
-    if ((s & (S_EXPORTED | S_LISTENING)) != S_EXPORTED)
+    if ((s & (S_EXPORTED | S_LISTENING)) != S_EXPORTED || s_drainers(s) >= DRAINERS_MAX)
         return false;
-    listen_again(g, s);
+    listen_again(g);
     return true;
 }
 

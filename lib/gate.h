@@ -24,7 +24,8 @@
  * D. Reed and R. Kanodia, "Synchronization with eventcounts and sequencers", 1979.)
  *
  * Strangers may poll the descriptor as well (spool_fd). For them it has to be readable while there is work: once
- * *exported*, it is drained only when there was no work, which makes the gate *listen*: the next wake writes.
+ * *exported*, it is drained only when there was no work, which makes the gate *listen*: the next wake writes. While a
+ * thread drains, every wake writes, since nobody can tell what the drain will swallow.
  *
  * A grant is noted before the system call that delivers it, and *pending* until after. A thread that stops between the
  * two (for ever, perhaps) would leave its waiter asleep; so who finds pending set makes the call again.
@@ -33,12 +34,12 @@
  */
 struct spool__gate {
     uint64_t threads; /* granted: 32 bits, the futex word; waiting: 31 bits; pending: 1 bit */
-    uint64_t selects; /* waiting: 24 bits; granted: 24 bits; pending, listening, exported; drains: 13 bits */
+    uint64_t selects; /* waiting: 20 bits; granted: 20 bits; drainers: 8 bits; pending, listening, exported; version */
     int32_t fd_plus_1; /* 0 until first used */
 };
 
 #define SPOOL__GATE_THREADS_CALL (~UINT64_C(0xffffffff)) /* somebody waits, or a call is pending */
-#define SPOOL__GATE_SELECTS_CALL (UINT64_C(0xffffff) | UINT64_C(3) << 48)
+#define SPOOL__GATE_SELECTS_CALL (UINT64_C(0xfffff) | UINT64_C(0x3ff) << 40) /* or strangers have to be told */
 
 void spool__gate_wake_slow(struct spool__gate *g);
 
@@ -67,7 +68,7 @@ void spool__gate_wake_all(struct spool__gate *g);
 /*
  * A thread's wait: announce; look for work; then either leave or sleep. leave says whether a grant was meant for this
  * thread, sleep whether it was granted (or else its deadline passed). After a grant, if there is more work than
- * what other grants are under way for, the thread hands on.
+ * threads are under way for, the thread hands on.
  */
 void spool__gate_announce(struct spool__gate *g);
 bool spool__gate_leave(struct spool__gate *g);
@@ -83,7 +84,7 @@ int spool__gate_fd(struct spool__gate *g);
 /* From now on strangers poll it. The caller then looks for work, and wakes if there is. */
 void spool__gate_export(struct spool__gate *g);
 /*
- * When there was no work: if strangers see the descriptor readable, makes it unreadable and returns true. The caller
+ * When there was no work: if strangers may see the descriptor readable, makes it unreadable and returns true. The caller
  * then looks for work again, and wakes if there is.
  */
 bool spool__gate_drain(struct spool__gate *g);

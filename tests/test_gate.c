@@ -9,7 +9,8 @@
 /* The bits that a publisher sets before its system call; see gate.c. */
 #define T_WAIT (UINT64_C(1) << 32)
 #define T_PENDING (UINT64_C(1) << 63)
-#define S_GRANT (UINT64_C(1) << 24)
+#define S_GRANT (UINT64_C(1) << 20)
+#define S_VERSION (UINT64_C(1) << 51)
 #define S_PENDING (UINT64_C(1) << 48)
 
 static int sleeper(struct worker *w)
@@ -112,7 +113,7 @@ START_TEST(test_wake_all)
         close((int)watchers[i].index);
     }
     must_be(g.threads, 0);
-    must_be(g.selects, 0);
+    must(g.selects % S_VERSION == 0);
     spool__gate_destroy(&g);
 }
 END_TEST
@@ -185,7 +186,7 @@ START_TEST(test_stopped_before_write)
     spool__gate_wake(&g);
     must_be(events_of(epoll), 1);
     must(spool__gate_disarm(&g));
-    must_be(g.selects, 0);
+    must(g.selects % S_VERSION == 0);
     close(epoll);
     spool__gate_destroy(&g);
 }
@@ -210,7 +211,7 @@ START_TEST(test_selects_are_counted)
     must_be(sum, 2);
     must(spool__gate_disarm(&g));
     must(spool__gate_disarm(&g));
-    must_be(g.selects, 0);
+    must(g.selects % S_VERSION == 0);
     close(epoll);
     spool__gate_destroy(&g);
 }
@@ -242,18 +243,24 @@ START_TEST(test_hand_on)
     int epoll = watch_new(&g);
 
     spool__gate_hand_on(&g, 1);
-    must_be(g.selects, 0);
+    must(g.selects % S_VERSION == 0);
     for (int i = 0; i < 3; i++)
         spool__gate_arm(&g);
     spool__gate_hand_on(&g, 0);
     must_be(events_of(epoll), 0);
     spool__gate_hand_on(&g, 1);
     must_be(events_of(epoll), 1);
-    /* One grant is under way, for the one piece of work. */
+    /* That select may be busy: one more is woken for the same work. */
+    spool__gate_hand_on(&g, 1);
+    must_be(events_of(epoll), 1);
+    /* A thread that is granted will look. */
+    spool__gate_announce(&g);
+    spool__gate_wake(&g);
     spool__gate_hand_on(&g, 1);
     must_be(events_of(epoll), 0);
     spool__gate_hand_on(&g, 2);
     must_be(events_of(epoll), 1);
+    must(spool__gate_leave(&g));
     close(epoll);
     spool__gate_destroy(&g);
 }
