@@ -60,24 +60,47 @@ static inline enum spool__side other(enum spool__side side)
     return side == SPOOL__GET ? SPOOL__PUT : SPOOL__GET;
 }
 
-/* The operation on the queue and the wake of the other side, without the care for strangers that poll. */
-static inline int lane_do(struct spool__lane *lane, enum spool__side side, void *elem)
+static struct spool__lane *twin_of(struct spool__lane *lane)
+{
+    return (struct spool__lane *)(void *)((char *)lane + lane->twin);
+}
+
+/*
+ * To be called before it is said of a lane that it is closed. Whoever closed it may have stopped before the other lane
+ * of the pair was closed, or before the waiters were woken. So nobody sees one direction closed and the other open.
+ */
+static void finish_close(struct spool__lane *lane)
+{
+    (void)spool__ring_close(&twin_of(lane)->ring);
+    /* The closing before the look; pairs with the fences in announce, arm and drain. */
+    spool__fence();
+    for (int i = 0; i < 2; i++) {
+        for (int side = 0; side < 2; side++)
+            if (spool__gate_is_waited(&lane->gates[side]))
+                spool__gate_wake_all(&lane->gates[side]);
+        lane = twin_of(lane);
+    }
+}
+
+int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem)
 {
     int ret = queue_try(lane, side, elem);
     if (ret == 0) {
         spool__gate_wake(&lane->gates[other(side)]);
     } else if (ret == -EPIPE) {
-        /* Whoever closed may have stopped before it woke the others. */
-        for (int i = 0; i < 2; i++)
-            if (spool__gate_is_waited(&lane->gates[i]))
-                spool__gate_wake_all(&lane->gates[i]);
+        finish_close(lane);
+        spool__gate_tell_next(&lane->gates[side]);
     }
     return ret;
 }
 
 int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *ret_pos)
 {
-    return side == SPOOL__GET ? spool__ring_can_get(&lane->ring, ret_pos) : spool__ring_can_put(&lane->ring, ret_pos);
+    int ret =
+        side == SPOOL__GET ? spool__ring_can_get(&lane->ring, ret_pos) : spool__ring_can_put(&lane->ring, ret_pos);
+    if (ret == -EPIPE)
+        finish_close(lane);
+    return ret;
 }
 
 /* Wakes strangers again if there is work after all. */
@@ -88,13 +111,14 @@ static void wake_if_ready(struct spool__lane *lane, enum spool__side side)
         spool__gate_wake(&lane->gates[side]);
 }
 
-int spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
+/* The same for a call that only tries: if it cannot, strangers shall not see the descriptor readable. */
+static int lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
 {
-    int ret = lane_do(lane, side, elem);
+    int ret = spool__lane_do(lane, side, elem);
     if (ret != -EAGAIN || !spool__gate_drain(&lane->gates[side]))
         return ret;
     wake_if_ready(lane, side);
-    return lane_do(lane, side, elem);
+    return spool__lane_do(lane, side, elem);
 }
 
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
@@ -108,17 +132,17 @@ static int lane_wait(struct spool__lane *lane, enum spool__side side, void *elem
     int64_t deadline = spool__deadline(timeout_ns);
     struct spool__gate *gate = &lane->gates[side];
     for (unsigned turns = 0; spool__spin(&turns);) {
-        int ret = lane_do(lane, side, elem);
+        int ret = spool__lane_do(lane, side, elem);
         if (ret != -EAGAIN)
             return ret;
     }
     for (;;) {
         spool__gate_announce(gate);
-        int ret = lane_do(lane, side, elem);
+        int ret = spool__lane_do(lane, side, elem);
         bool granted = ret != -EAGAIN ? spool__gate_leave(gate) : spool__gate_sleep(gate, deadline);
         bool late = ret == -EAGAIN && !granted;
         if (ret == -EAGAIN)
-            ret = lane_do(lane, side, elem);
+            ret = spool__lane_do(lane, side, elem);
         if (granted && ret == 0)
             spool__lane_hand_on(lane, side);
         if (ret != -EAGAIN)
@@ -177,6 +201,8 @@ static int core_new(struct spool__core **ret, size_t elem_size, size_t capacity,
     for (uint32_t i = 0; i < n_lanes; i++) {
         core->ends[i] = (struct spool_chan){.core = core, .refs = 1, .in = i, .out = n_lanes - 1 - i};
         spool__ring_init(&core_lane(core, i)->ring, elem_size, capacity);
+        if (n_lanes == 2)
+            core_lane(core, i)->twin = i == 0 ? (ptrdiff_t)lane_bytes : -(ptrdiff_t)lane_bytes;
     }
     *ret = core;
     return 0;
@@ -211,11 +237,7 @@ static int close_core(struct spool__core *core)
 {
     /* The first lane decides who closed, in whichever order ends are closed together. */
     int ret = spool__ring_close(&core_lane(core, 0)->ring);
-    if (core->n_lanes == 2)
-        (void)spool__ring_close(&core_lane(core, 1)->ring);
-    for (uint32_t i = 0; i < core->n_lanes; i++)
-        for (int side = 0; side < 2; side++)
-            spool__gate_wake_all(&core_lane(core, i)->gates[side]);
+    finish_close(core_lane(core, 0));
     return ret;
 }
 
@@ -255,7 +277,7 @@ static int try_side(spool_chan *chan, enum spool__side side, void *elem)
 {
     if (is_bad(chan, elem))
         return -EINVAL;
-    return spool__lane_try(spool__chan_lane(chan, side), side, elem);
+    return lane_try(spool__chan_lane(chan, side), side, elem);
 }
 
 static int wait_side(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
@@ -265,7 +287,7 @@ static int wait_side(spool_chan *chan, enum spool__side side, void *elem, int64_
     if (is_bad(chan, elem))
         return -EINVAL;
     struct spool__lane *lane = spool__chan_lane(chan, side);
-    int ret = lane_do(lane, side, elem);
+    int ret = spool__lane_do(lane, side, elem);
     if (ret != -EAGAIN)
         return ret;
     /* The channel stays while this thread is parked in it, even if the last reference is dropped. */
@@ -322,10 +344,12 @@ bool spool_alive(const spool_chan *chan)
 {
     if (!chan)
         return false;
-    for (uint32_t i = 0; i < chan->core->n_lanes; i++)
-        if (spool__ring_closed(&core_lane(chan->core, i)->ring))
-            return false;
-    return true;
+    struct spool__lane *lane = core_lane(chan->core, 0);
+    /* The first lane is closed first. */
+    if (!spool__ring_closed(&lane->ring))
+        return true;
+    finish_close(lane);
+    return false;
 }
 
 size_t spool_len(const spool_chan *chan)

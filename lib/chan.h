@@ -17,6 +17,7 @@ enum spool__side {
 };
 
 struct spool__lane {
+    ptrdiff_t twin; /* offset to the other lane of a pair, or 0 */
     struct spool__gate gates[2]; /* by the side that waits at it: getters for elements, putters for room */
     struct spool__ring ring;     /* last: its slots follow */
 };
@@ -39,8 +40,8 @@ struct spool__core {
 };
 
 /* Does one operation if it can be done now: 0, -EAGAIN, -EPIPE. elem is read for SPOOL__PUT, written for SPOOL__GET. */
-int spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elem);
-/* What spool__lane_try would say; see spool__ring_can_get. */
+int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem);
+/* What spool__lane_do would say; see spool__ring_can_get. */
 int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *ret_pos);
 /* After a grant was used up, or is not needed: wakes one more waiter if there is work for it. */
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side);

@@ -23,6 +23,9 @@
 /* More than that at once leave the descriptor for the next: spuriously readable, which is allowed. */
 #define DRAINERS_MAX 128
 
+/* Strangers that poll edge-triggered and go on after -EPIPE would tell each other for ever. */
+#define TELL_MAX 1000
+
 /* What a write adds to the eventfd, so that a trace tells them apart. */
 #define WRITE_WAKE UINT64_C(1)
 #define WRITE_CLOSE (UINT64_C(1) << 32)
@@ -189,6 +192,13 @@ void spool__gate_wake_all(struct spool__gate *g)
     }
 }
 
+void spool__gate_tell_next(struct spool__gate *g)
+{
+    if ((spool__load(&g->selects, RELAXED) & S_EXPORTED) && spool__load(&g->told, RELAXED) < TELL_MAX &&
+        spool__add(&g->told, 1, RELAXED) < TELL_MAX)
+        signal_fd(g, WRITE_CLOSE);
+}
+
 void spool__gate_announce(struct spool__gate *g)
 {
     (void)spool__add(&g->threads, T_WAIT, RELAXED);
@@ -295,7 +305,7 @@ void spool__gate_export(struct spool__gate *g)
 bool spool__gate_drain(struct spool__gate *g)
 {
     uint64_t s = spool__load(&g->selects, RELAXED);
-    if ((s & (S_EXPORTED | S_LISTENING)) != S_EXPORTED || s_drainers(s) >= DRAINERS_MAX)
+    if (!(s & S_EXPORTED) || s_drainers(s) >= DRAINERS_MAX)
         return false;
     listen_again(g);
     return true;

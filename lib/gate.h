@@ -36,6 +36,7 @@ struct spool__gate {
     uint64_t threads; /* granted: 32 bits, the futex word; waiting: 31 bits; pending: 1 bit */
     uint64_t selects; /* waiting: 20 bits; granted: 20 bits; drainers: 8 bits; pending, listening, exported; version */
     int32_t fd_plus_1; /* 0 until first used */
+    uint32_t told;     /* how often one who found the channel closed told the next */
 };
 
 #define SPOOL__GATE_THREADS_CALL (~UINT64_C(0xffffffff)) /* somebody waits, or a call is pending */
@@ -64,6 +65,11 @@ static inline void spool__gate_wake(struct spool__gate *g)
 
 /* The same for work that stays for everybody, as a closed channel: wakes all. */
 void spool__gate_wake_all(struct spool__gate *g);
+/*
+ * Strangers that poll with EPOLLEXCLUSIVE are woken one by one even so, and nobody knows how many they are. So each
+ * that finds the channel closed tells the next.
+ */
+void spool__gate_tell_next(struct spool__gate *g);
 
 /*
  * A thread's wait: announce; look for work; then either leave or sleep. leave says whether a grant was meant for this
@@ -84,8 +90,8 @@ int spool__gate_fd(struct spool__gate *g);
 /* From now on strangers poll it. The caller then looks for work, and wakes if there is. */
 void spool__gate_export(struct spool__gate *g);
 /*
- * When there was no work: if strangers may see the descriptor readable, makes it unreadable and returns true. The caller
- * then looks for work again, and wakes if there is.
+ * When there was no work: if strangers poll the descriptor, makes it unreadable, whoever made it readable, and returns
+ * true. The caller then looks for work again, and wakes if there is.
  */
 bool spool__gate_drain(struct spool__gate *g);
 

@@ -5,20 +5,37 @@
 
 /* ---- Lists and arming ----------------------------------------------------------------------------------------- */
 
-void spool__select_list(struct spool_select *s, int index)
+static void link_listed(struct spool_select *s, int index, bool first)
 {
     struct kase *c = &s->cases[index];
     if (c->listed || !c->on)
         return;
+    int after = first ? NONE : s->last_listed;
+    int before = first ? s->first_listed : NONE;
     c->listed = true;
-    c->next_listed = NONE;
-    c->prev_listed = s->last_listed;
-    if (s->last_listed == NONE)
-        s->first_listed = index;
-    else
-        s->cases[s->last_listed].next_listed = index;
-    s->last_listed = index;
+    c->prev_listed = after;
+    c->next_listed = before;
+    *(after == NONE ? &s->first_listed : &s->cases[after].next_listed) = index;
+    *(before == NONE ? &s->last_listed : &s->cases[before].prev_listed) = index;
     s->n_listed++;
+}
+
+/*
+ * Cases take turns while they are listed. Of those that come in together each is as likely to be the first: otherwise
+ * the order in which they become ready would decide when the list runs empty again and again.
+ */
+void spool__select_list(struct spool_select *s, int index)
+{
+    /* G. Marsaglia, "Xorshift RNGs", 2003. */
+    s->random ^= s->random << 13;
+    s->random ^= s->random >> 17;
+    s->random ^= s->random << 5;
+    link_listed(s, index, s->random % ((uint32_t)s->n_listed + 1) == 0);
+}
+
+void spool__select_list_last(struct spool_select *s, int index)
+{
+    link_listed(s, index, false);
 }
 
 void spool__select_unlist(struct spool_select *s, int index)
@@ -459,6 +476,7 @@ int spool_select_new(spool_select **ret)
     }
     s->epoll = epoll;
     s->own_fd = s->first_listed = s->last_listed = NONE;
+    s->random = 2463534242u;
     *ret = s;
     return 0;
 }

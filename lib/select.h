@@ -67,6 +67,7 @@ struct spool_select {
     int n_armed, n_plain; /* watches that only the epoll set knows about */
     int n_granted;        /* watches with granted set */
     int first_listed, last_listed, n_listed;
+    uint32_t random;
     unsigned backoff, countdown; /* waits until the epoll set is asked again while cases are listed */
     uint64_t waits;
 };
@@ -79,7 +80,9 @@ static inline enum spool__side watch_side(const struct watch *w)
     return w->kind == CHAN_PUT ? SPOOL__PUT : SPOOL__GET;
 }
 
+/* A case that may be ready; and one that had its turn, behind all others. */
 void spool__select_list(struct spool_select *s, int index);
+void spool__select_list_last(struct spool_select *s, int index);
 void spool__select_unlist(struct spool_select *s, int index);
 /* Lists every case of the watch that is on, and for a descriptor asked for what it shows. */
 void spool__select_list_watch(struct spool_select *s, int watch);

@@ -61,7 +61,7 @@ static int attempt(const struct spool_select *s, const struct kase *c)
     uint64_t pos;
     if (!c->elem)
         return spool__lane_can(w->lane, watch_side(w), &pos);
-    return spool__lane_try(w->lane, watch_side(w), c->elem);
+    return spool__lane_do(w->lane, watch_side(w), c->elem);
 }
 
 /* Books what an attempt did: the case takes its place behind the others, or leaves. */
@@ -76,7 +76,7 @@ static void finish(struct spool_select *s, int index, int result)
     }
     spool__select_end_turn(s, index);
     spool__select_unlist(s, index);
-    spool__select_list(s, index);
+    spool__select_list_last(s, index);
     spool__select_pass_on(s, w);
 }
 
@@ -132,7 +132,7 @@ static int choose_fair(struct spool_select *s, bool arm)
             return index;
         if (s->cases[index].listed) {
             spool__select_unlist(s, index);
-            spool__select_list(s, index);
+            spool__select_list_last(s, index);
         }
     }
     return NONE;
