@@ -176,19 +176,34 @@ void spool__gate_wake_slow(struct spool__gate *g)
     wake_select(g, granted);
 }
 
+/* Takes the mark away, unless something was signalled after s. */
+static void clear_pending(struct spool__gate *g, uint64_t s)
+{
+    uint64_t now = s;
+    while ((now ^ s) < S_VERSION && !spool__cas(&g->selects, &now, now & ~S_PENDING, RELAXED))
+        ;
+}
+
 void spool__gate_wake_all(struct spool__gate *g)
 {
     spool__fence_after_rmw();
     (void)wake_thread(g, true);
     uint64_t s = spool__load(&g->selects, RELAXED);
     while (s & SPOOL__GATE_SELECTS_CALL) {
-        /* Each write wakes one select that sleeps, so as many writes as wait; for strangers one is enough. */
         uint32_t n = s_waiting(s);
+        if (n == 0 && (s & S_PENDING)) {
+            /* Who granted them is still at it, or has stopped: each that was woken wakes one more. */
+            signal_fd(g, WRITE_CLOSE);
+            return;
+        }
+        uint64_t woken = s_signalled(s - n * S_WAIT + n * S_GRANT);
+        if (!spool__cas(&g->selects, &s, woken, RELEASE))
+            continue;
+        /* Each write wakes one select that sleeps, so as many writes as waited; for strangers one is enough. */
         for (uint32_t i = 0; i < (n ? n : 1); i++)
             signal_fd(g, WRITE_CLOSE);
-        uint64_t woken = s_signalled(s - n * S_WAIT + n * S_GRANT) & ~S_PENDING;
-        if (spool__cas(&g->selects, &s, woken, RELEASE))
-            break;
+        clear_pending(g, woken);
+        return;
     }
 }
 

@@ -301,6 +301,47 @@ START_TEST(test_exported)
 }
 END_TEST
 
+/* A thread is granted, but may take its time: until then strangers see that there is work. */
+START_TEST(test_exported_beside_a_thread)
+{
+    struct spool__gate g = {0};
+    int fd = spool__gate_fd(&g);
+
+    spool__gate_export(&g);
+    spool__gate_announce(&g);
+    spool__gate_wake(&g);
+    must(fd_readable(fd));
+    must(spool__gate_leave(&g));
+    spool__gate_destroy(&g);
+}
+END_TEST
+
+/* A closer stopped between its grants and its writes: each that finds the channel closed wakes one more. */
+START_TEST(test_stopped_in_close)
+{
+    struct spool__gate g = {0};
+    struct worker w[4];
+
+    memset(w, 0, sizeof(w));
+    for (size_t i = 0; i < 4; i++) {
+        w[i].index = (size_t)watch_new(&g);
+        spool__gate_arm(&g);
+        worker_start(&w[i], watcher);
+        worker_wait_asleep(&w[i]);
+    }
+    __atomic_store_n(&g.selects, S_PENDING | 4 * S_GRANT, __ATOMIC_SEQ_CST);
+    for (size_t n = 1; n <= 4; n++) {
+        spool__gate_wake_all(&g);
+        wait_until(count_done(w, 4) == n);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        must_be(worker_join(&w[i]), 1);
+        close((int)w[i].index);
+    }
+    spool__gate_destroy(&g);
+}
+END_TEST
+
 /* Exported after selects have used it: what they left in the counter must not make it readable for ever. */
 START_TEST(test_exported_late)
 {
@@ -376,12 +417,14 @@ int main(void)
 
     tc = case_new(s, "selects");
     tcase_add_test(tc, test_stopped_before_write);
+    tcase_add_test(tc, test_stopped_in_close);
     tcase_add_test(tc, test_selects_are_counted);
     tcase_add_test(tc, test_thread_before_select);
     tcase_add_test(tc, test_hand_on);
 
     tc = case_new(s, "strangers");
     tcase_add_test(tc, test_exported);
+    tcase_add_test(tc, test_exported_beside_a_thread);
     tcase_add_test(tc, test_exported_late);
     tcase_add_test(tc, test_drain_returns_grants);
     tcase_add_test(tc, test_saturated);

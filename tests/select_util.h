@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#ifndef SPOOL_TEST_SELECT_H
+#define SPOOL_TEST_SELECT_H
+
+/* What the tests of the select share. Include it first, as util.h. */
+
+#include "util.h"
+
+#include <sys/epoll.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static inline spool_chan *chan_of(size_t capacity)
+{
+    spool_chan *chan = NULL;
+    must_be(spool_chan_new(&chan, sizeof(uint64_t), capacity), 0);
+    return chan;
+}
+
+static inline spool_select *select_of(void)
+{
+    spool_select *sel = NULL;
+    must_be(spool_select_new(&sel), 0);
+    return sel;
+}
+
+static inline void put(spool_chan *chan, uint64_t value)
+{
+    must_be(spool_try_put(chan, &value), 0);
+}
+
+static inline uint64_t get(spool_chan *chan)
+{
+    uint64_t value = 0;
+    must_be(spool_try_get(chan, &value), 0);
+    return value;
+}
+
+/* A pipe: [0] is read, [1] written, neither blocks. */
+static inline void pipe_of(int fds[2])
+{
+    must_be(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+}
+
+static inline void write_byte(int fd)
+{
+    must_be(write(fd, "x", 1), 1);
+}
+
+static inline void read_byte(int fd)
+{
+    char byte;
+    must_be(read(fd, &byte, 1), 1);
+}
+
+static inline void close_both(const int fds[2])
+{
+    must_be(close(fds[0]), 0);
+    must_be(close(fds[1]), 0);
+}
+
+/* The select has nothing, and says so on its descriptor as well. */
+static inline void must_be_quiet(spool_select *sel)
+{
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    must(!fd_readable(spool_select_poll_fd(sel)));
+}
+
+/* A wait would not block, says the descriptor; and then it does not. */
+static inline int wait_ready(spool_select *sel)
+{
+    must(fd_readable(spool_select_poll_fd(sel)));
+    int index = spool_select_wait(sel, 0);
+    must(index != -EAGAIN);
+    return index;
+}
+
+static inline int worker_wait(struct worker *w)
+{
+    return spool_select_wait(w->sel, w->timeout_ns);
+}
+
+/* Asleep wherever it is; for threads that sleep nowhere else. */
+static inline void wait_sleep(struct worker *w)
+{
+    wait_until(task_state(atomic_load(&w->tid)) == 'S');
+}
+
+static inline int poll_once(struct worker *w)
+{
+    struct pollfd p = {.fd = w->sel ? spool_select_poll_fd(w->sel) : spool_fd(w->chan), .events = POLLIN};
+    must_be(poll(&p, 1, (int)(DEADLINE / MS)), 1);
+    return p.revents == POLLIN ? 0 : -EINVAL;
+}
+
+#endif

@@ -1,0 +1,878 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* The select: its cases, its time, and what it holds. */
+#include "select_util.h"
+
+#include <limits.h>
+
+/* ---- Cases ---- */
+
+START_TEST(index_is_lowest_free)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(2);
+    uint64_t value = 0;
+    int fds[2];
+    pipe_of(fds);
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be(spool_select_put(sel, chan, &value), 1);
+    must_be(spool_select_fd(sel, fds[0], EPOLLIN), 2);
+    must_be(spool_select_get(sel, chan, NULL), 3);
+    must_be(spool_select_fd(sel, fds[1], EPOLLOUT), 4);
+    must_be(spool_select_remove(sel, 3), 0);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_remove(sel, 2), 0);
+    must_be(spool_select_fd(sel, fds[0], EPOLLIN), 0);
+    must_be(spool_select_put(sel, chan, NULL), 2);
+    must_be(spool_select_get(sel, chan, &value), 3);
+    must_be(spool_select_get(sel, chan, &value), 5);
+    for (int i = 0; i < 6; i++)
+        must_be(spool_select_remove(sel, i), 0);
+    /* Many, so that whatever holds them grows while it is in use. */
+    for (int i = 0; i < 500; i++)
+        must_be(spool_select_get(sel, chan, &value), i);
+    must_be(spool_select_remove(sel, 250), 0);
+    must_be(spool_select_get(sel, chan, &value), 250);
+    must_be_quiet(sel);
+    spool_select_free(sel);
+    spool_unref(chan);
+    close_both(fds);
+}
+END_TEST
+
+START_TEST(get_case_gets)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(4);
+    uint64_t value = 99;
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be_quiet(sel);
+    must_be(value, 99);
+    for (uint64_t i = 0; i < 4; i++)
+        put(chan, i);
+    for (uint64_t i = 0; i < 4; i++) {
+        must_be(wait_ready(sel), 0);
+        must_be(spool_select_result(sel, 0), 0);
+        must_be(value, i);
+        must_be(spool_len(chan), 3 - i);
+    }
+    must_be_quiet(sel);
+    must_be(value, 3);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(put_case_puts)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(3);
+    uint64_t value = 0;
+    must_be(spool_select_put(sel, chan, &value), 0);
+    for (value = 10; value < 13; value++) {
+        must_be(wait_ready(sel), 0);
+        must_be(spool_select_result(sel, 0), 0);
+    }
+    must_be_quiet(sel);
+    must_be(spool_len(chan), 3);
+    must_be(get(chan), 10);
+    must_be(wait_ready(sel), 0);
+    must_be_quiet(sel);
+    must_be(get(chan), 11);
+    must_be(get(chan), 12);
+    must_be(get(chan), 13);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(fd_case_tells_events)
+{
+    spool_select *sel = select_of();
+    int fds[2];
+    pipe_of(fds);
+    must_be(spool_select_fd(sel, fds[0], EPOLLIN), 0);
+    must_be_quiet(sel);
+    write_byte(fds[1]);
+    for (int i = 0; i < 3; i++) {
+        must_be(wait_ready(sel), 0);
+        must_be(spool_select_result(sel, 0), EPOLLIN);
+    }
+    read_byte(fds[0]);
+    must_be_quiet(sel);
+    must_be(close(fds[1]), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_result(sel, 0), EPOLLHUP);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_wait(sel, 0), -ENODATA);
+    must_be(close(fds[0]), 0);
+    spool_select_free(sel);
+}
+END_TEST
+
+START_TEST(fd_case_in_other_epoll_modes)
+{
+    spool_select *sel = select_of();
+    int edge[2], once[2];
+    pipe_of(edge);
+    pipe_of(once);
+    must_be(spool_select_fd(sel, edge[0], EPOLLIN | EPOLLET), 0);
+    must_be(spool_select_fd(sel, once[0], EPOLLIN | EPOLLONESHOT), 1);
+    must_be_quiet(sel);
+    for (int i = 0; i < 3; i++) {
+        write_byte(edge[1]);
+        must_be(wait_ready(sel), 0);
+        must_be(spool_select_result(sel, 0), EPOLLIN);
+        must_be_quiet(sel);
+    }
+    write_byte(once[1]);
+    must_be(wait_ready(sel), 1);
+    must_be(spool_select_result(sel, 1), EPOLLIN);
+    write_byte(once[1]);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    spool_select_free(sel);
+    close_both(edge);
+    close_both(once);
+}
+END_TEST
+
+START_TEST(result_before_and_after)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(1);
+    uint64_t value = 0;
+    must_be(spool_select_result(sel, 0), -EINVAL);
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be(spool_select_result(sel, 0), 0);
+    must_be(spool_select_result(sel, 1), -EINVAL);
+    must_be(spool_select_result(sel, -1), -EINVAL);
+    must_be(spool_select_result(sel, INT_MIN), -EINVAL);
+    must_be(spool_select_result(sel, INT_MAX), -EINVAL);
+    must_be(spool_close(chan), 0);
+    must_be(spool_select_result(sel, 0), 0);
+    must_be(spool_select_wait(sel, 0), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    must_be(spool_select_wait(sel, 0), -ENODATA);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    /* A new case under the old index has not been returned yet. */
+    spool_unref(chan);
+    chan = chan_of(1);
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be(spool_select_result(sel, 0), 0);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(bad_arguments)
+{
+    spool_select *sel = select_of(), *untouched = (spool_select *)&sel;
+    spool_chan *chan = chan_of(1);
+    uint64_t value = 5;
+    int fds[2];
+    pipe_of(fds);
+    int memory = memfd_create("regular", MFD_CLOEXEC), folder = open("/", O_RDONLY | O_CLOEXEC);
+    struct rusage before, after;
+    must(memory >= 0 && folder >= 0);
+
+    must_be(spool_select_new(NULL), -EINVAL);
+    must(spool_select_free(NULL) == NULL);
+    must_be(spool_select_get(NULL, chan, &value), -EINVAL);
+    must_be(spool_select_get(sel, NULL, &value), -EINVAL);
+    must_be(spool_select_put(NULL, chan, &value), -EINVAL);
+    must_be(spool_select_put(sel, NULL, &value), -EINVAL);
+    must_be(spool_select_fd(NULL, fds[0], EPOLLIN), -EINVAL);
+    must_be(spool_select_fd(sel, -1, EPOLLIN), -EBADF);
+    must_be(spool_select_fd(sel, INT_MIN, EPOLLIN), -EBADF);
+    /* A number that is no descriptor costs no memory, however large. */
+    getrusage(RUSAGE_SELF, &before);
+    must_be(spool_select_fd(sel, INT_MAX, EPOLLIN), -EBADF);
+    must_be(spool_select_fd(sel, INT_MAX - 1, EPOLLIN), -EBADF);
+    must_be(spool_select_fd(sel, 1 << 27, EPOLLIN), -EBADF);
+    getrusage(RUSAGE_SELF, &after);
+    must(after.ru_maxrss - before.ru_maxrss < 64 << 10);
+    must_be(spool_select_fd(sel, memory, EPOLLIN), -EPERM);
+    must_be(spool_select_fd(sel, folder, EPOLLIN), -EPERM);
+    must_be(spool_select_wait(NULL, 0), -EINVAL);
+    must_be(spool_select_wait(NULL, -1), -EINVAL);
+    must_be(spool_select_result(NULL, 0), -EINVAL);
+    must_be(spool_select_enable(NULL, 0, true), -EINVAL);
+    must_be(spool_select_remove(NULL, 0), -EINVAL);
+    must_be(spool_select_set_order(NULL, SPOOL_FAIR), -EINVAL);
+    must_be(spool_select_set_order(sel, (enum spool_order)7), -EINVAL);
+    must_be(spool_select_set_order(sel, (enum spool_order)-1), -EINVAL);
+    must_be(spool_select_poll_fd(NULL), -EINVAL);
+    const int none[] = {-1, 0, 1, INT_MIN, INT_MAX};
+    for (size_t i = 0; i < COUNT(none); i++) {
+        must_be(spool_select_enable(sel, none[i], true), -EINVAL);
+        must_be(spool_select_enable(sel, none[i], false), -EINVAL);
+        must_be(spool_select_remove(sel, none[i]), -EINVAL);
+    }
+    must_be(close(fds[0]), 0);
+    must_be(spool_select_fd(sel, fds[0], EPOLLIN), -EBADF);
+    must(untouched == (spool_select *)&sel);
+
+    /* None of it left a trace. */
+    must_be(spool_select_wait(sel, 0), -ENODATA);
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be_quiet(sel);
+    put(chan, 6);
+    must_be(spool_select_enable(sel, 1, true), -EINVAL);
+    must_be(spool_select_remove(sel, 1), -EINVAL);
+    must_be(wait_ready(sel), 0);
+    must_be(value, 6);
+    spool_select_free(sel);
+    spool_unref(chan);
+    close(fds[1]);
+    close(memory);
+    close(folder);
+}
+END_TEST
+
+START_TEST(errno_is_left_alone)
+{
+    spool_select *sel = NULL;
+    spool_chan *chan = chan_of(1);
+    uint64_t value = 0;
+    errno = 4242;
+    must_be(spool_select_new(&sel), 0);
+    must_be(spool_select_wait(sel, 0), -ENODATA);
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be(spool_select_fd(sel, -1, EPOLLIN), -EBADF);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    must_be(spool_select_wait(sel, 1000), -ETIMEDOUT);
+    must(spool_select_poll_fd(sel) >= 0);
+    put(chan, 1);
+    must_be(spool_select_wait(sel, -1), 0);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_remove(sel, 0), -EINVAL);
+    spool_select_free(sel);
+    must_be(errno, 4242);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(size_zero)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = NULL;
+    char any;
+    must_be(spool_chan_new(&chan, 0, 2), 0);
+    must_be(spool_select_put(sel, chan, &any), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(wait_ready(sel), 0);
+    must_be_quiet(sel);
+    must_be(spool_len(chan), 2);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_get(sel, chan, &any), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(wait_ready(sel), 0);
+    must_be_quiet(sel);
+    must_be(spool_len(chan), 0);
+    /* NULL stands for readiness here as well. */
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_put(sel, chan, NULL), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_len(chan), 0);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(readiness_only_takes_nothing)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(2);
+    must_be(spool_select_get(sel, chan, NULL), 0);
+    must_be_quiet(sel);
+    put(chan, 7);
+    for (int i = 0; i < 5; i++) {
+        must_be(wait_ready(sel), 0);
+        must_be(spool_select_result(sel, 0), 0);
+        must_be(spool_len(chan), 1);
+    }
+    must_be(get(chan), 7);
+    must_be_quiet(sel);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_put(sel, chan, NULL), 0);
+    for (int i = 0; i < 5; i++) {
+        must_be(wait_ready(sel), 0);
+        must_be(spool_len(chan), 0);
+    }
+    put(chan, 1);
+    must_be(wait_ready(sel), 0);
+    put(chan, 2);
+    must_be_quiet(sel);
+    must_be(get(chan), 1);
+    must_be(wait_ready(sel), 0);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(enable_switches)
+{
+    spool_select *sel = select_of();
+    spool_chan *a = chan_of(4), *b = chan_of(4);
+    uint64_t value = 0;
+    int fds[2];
+    pipe_of(fds);
+    write_byte(fds[1]);
+    put(a, 1);
+    put(b, 2);
+    must_be(spool_select_get(sel, a, &value), 0);
+    must_be(spool_select_get(sel, b, &value), 1);
+    must_be(spool_select_fd(sel, fds[0], EPOLLIN), 2);
+    must_be(spool_select_enable(sel, 0, false), 0);
+    must_be(spool_select_enable(sel, 0, false), 0);
+    must_be(spool_select_enable(sel, 2, false), 0);
+    must_be(wait_ready(sel), 1);
+    must_be_quiet(sel);
+    must_be(spool_select_enable(sel, 1, false), 0);
+    must_be(wait_ready(sel), -ENODATA);
+    must_be(spool_select_wait(sel, -1), -ENODATA);
+    /* Off is not out: the index is taken. */
+    must_be(spool_select_get(sel, b, NULL), 3);
+    must_be_quiet(sel);
+    must_be(spool_select_enable(sel, 0, true), 0);
+    must_be(spool_select_enable(sel, 0, true), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(value, 1);
+    must_be_quiet(sel);
+    must_be(spool_select_enable(sel, 2, true), 0);
+    must_be(wait_ready(sel), 2);
+    must_be(spool_select_enable(sel, 2, false), 0);
+    must_be_quiet(sel);
+    /* What comes while a case is off is there when it is on again. */
+    must_be(spool_select_enable(sel, 0, false), 0);
+    put(a, 3);
+    must_be_quiet(sel);
+    must_be(spool_close(a), 0);
+    must_be_quiet(sel);
+    must_be(spool_select_enable(sel, 0, true), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(value, 3);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    must_be(spool_select_enable(sel, 0, true), -EINVAL);
+    must_be(spool_select_enable(sel, 0, false), -EINVAL);
+    /* A case that is off can be taken out. */
+    must_be(spool_select_remove(sel, 2), 0);
+    must_be(spool_select_remove(sel, 1), 0);
+    must_be_quiet(sel);
+    spool_select_free(sel);
+    spool_unref(a);
+    spool_unref(b);
+    close_both(fds);
+}
+END_TEST
+
+START_TEST(remove_while_ready)
+{
+    spool_select *sel = select_of();
+    spool_chan *a = chan_of(4), *b = chan_of(4);
+    uint64_t in_a = 0, in_b = 0;
+    int fds[2];
+    pipe_of(fds);
+    write_byte(fds[1]);
+    for (uint64_t i = 0; i < 3; i++) {
+        put(a, i);
+        put(b, 10 + i);
+    }
+    must_be(spool_select_get(sel, a, &in_a), 0);
+    must_be(spool_select_get(sel, b, &in_b), 1);
+    must_be(spool_select_fd(sel, fds[0], EPOLLIN), 2);
+    /* So that the select has seen all three ready. */
+    must(spool_select_wait(sel, 0) >= 0);
+    must(spool_select_wait(sel, 0) >= 0);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_remove(sel, 2), 0);
+    must_be(spool_select_remove(sel, 2), -EINVAL);
+    size_t left_a = spool_len(a);
+    while (spool_len(b) > 0)
+        must_be(wait_ready(sel), 1);
+    must_be_quiet(sel);
+    must_be(spool_len(a), left_a);
+    must_be(spool_select_remove(sel, 1), 0);
+    must_be(wait_ready(sel), -ENODATA);
+    spool_select_free(sel);
+    spool_unref(a);
+    spool_unref(b);
+    close_both(fds);
+}
+END_TEST
+
+START_TEST(no_case_is_no_data)
+{
+    spool_select *sel = select_of();
+    const int64_t times[] = {0, 1, -1, INT64_MAX, INT64_MIN};
+    for (size_t i = 0; i < COUNT(times); i++) {
+        must(fd_readable(spool_select_poll_fd(sel)));
+        must_be(spool_select_wait(sel, times[i]), -ENODATA);
+    }
+    spool_select_free(sel);
+}
+END_TEST
+
+START_TEST(closed_get_case_leaves)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(4), *other = chan_of(1);
+    uint64_t value = 0;
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be(spool_select_get(sel, other, &value), 1);
+    put(chan, 1);
+    put(chan, 2);
+    must_be(spool_close(chan), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_result(sel, 0), 0);
+    must_be(value, 1);
+    must_be(wait_ready(sel), 0);
+    must_be(value, 2);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    must_be(value, 2);
+    must_be_quiet(sel);
+    must_be(spool_select_remove(sel, 0), -EINVAL);
+    must_be(spool_select_get(sel, other, &value), 0);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_close(other), 0);
+    must_be(wait_ready(sel), 1);
+    must_be(spool_select_result(sel, 1), -EPIPE);
+    must_be(wait_ready(sel), -ENODATA);
+    /* A case on a channel that is closed already, and readiness only. */
+    must_be(spool_select_get(sel, chan, NULL), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    must_be(wait_ready(sel), -ENODATA);
+    spool_select_free(sel);
+    spool_unref(chan);
+    spool_unref(other);
+}
+END_TEST
+
+START_TEST(closed_put_case_leaves)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(1);
+    uint64_t value = 8;
+    put(chan, 7);
+    must_be(spool_select_put(sel, chan, &value), 0);
+    must_be(spool_select_put(sel, chan, NULL), 1);
+    must_be_quiet(sel);
+    must_be(spool_close(chan), 0);
+    bool seen[2] = {false, false};
+    for (int i = 0; i < 2; i++) {
+        int index = wait_ready(sel);
+        must(index >= 0 && index < 2 && !seen[index]);
+        must_be(spool_select_result(sel, index), -EPIPE);
+        seen[index] = true;
+    }
+    must_be(wait_ready(sel), -ENODATA);
+    must_be(get(chan), 7);
+    must_be(spool_try_get(chan, &value), -EPIPE);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+static int put_many_then_close(struct worker *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        uint64_t value = w->index << 32 | i;
+        must_be(spool_put(w->chan, &value), 0);
+    }
+    return spool_close(w->chan);
+}
+
+/* for source in select(...): until all have closed. */
+START_TEST(ancestors_loop)
+{
+    enum { SOURCES = 3 };
+    struct worker source[SOURCES];
+    uint64_t value = 0, next[SOURCES] = {0};
+    size_t count = scaled(20000);
+    int ends = 0, i;
+    spool_select *sel = select_of();
+    memset(source, 0, sizeof(source));
+    for (i = 0; i < SOURCES; i++) {
+        source[i].chan = chan_of(1 + 3 * (size_t)i);
+        source[i].index = (size_t)i;
+        source[i].count = count;
+        must_be(spool_select_get(sel, source[i].chan, &value), i);
+        worker_start(&source[i], put_many_then_close);
+    }
+    while ((i = spool_select_wait(sel, -1)) >= 0) {
+        if (spool_select_result(sel, i) == -EPIPE) {
+            ends++;
+            continue;
+        }
+        must_be(spool_select_result(sel, i), 0);
+        must_be(value, (uint64_t)i << 32 | next[i]);
+        next[i]++;
+    }
+    must_be(i, -ENODATA);
+    must_be(ends, SOURCES);
+    for (i = 0; i < SOURCES; i++) {
+        must_be(worker_join(&source[i]), 0);
+        must_be(next[i], count);
+        spool_unref(source[i].chan);
+    }
+    spool_select_free(sel);
+}
+END_TEST
+
+START_TEST(pairs_stand_in_cases)
+{
+    spool_select *sel = select_of();
+    spool_chan *a = NULL, *b = NULL;
+    uint64_t in = 0, out = 5;
+    must_be(spool_pair_new(&a, &b, sizeof(uint64_t), 1), 0);
+    must_be(spool_select_get(sel, a, &in), 0);
+    must_be(spool_select_put(sel, a, &out), 1);
+    must_be(wait_ready(sel), 1);
+    must_be_quiet(sel);
+    must_be(get(b), 5);
+    put(b, 6);
+    must_be(spool_select_enable(sel, 1, false), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(in, 6);
+    must_be_quiet(sel);
+    must_be(spool_select_enable(sel, 1, true), 0);
+    put(b, 7);
+    b = spool_unref(b);
+    /* The other end is gone: what it put is got, then both cases leave. */
+    int results = 0, got = 0, index;
+    while ((index = spool_select_wait(sel, -1)) >= 0) {
+        if (spool_select_result(sel, index) == -EPIPE)
+            results++;
+        else
+            got += index == 0 && in == 7;
+    }
+    must_be(index, -ENODATA);
+    must_be(results, 2);
+    must_be(got, 1);
+    spool_select_free(sel);
+    spool_unref(a);
+}
+END_TEST
+
+/* ---- Time ---- */
+
+START_TEST(timeout_is_never_early)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(1);
+    uint64_t value = 0;
+    const int64_t times[] = {1, 999, 1 * US, 50 * US, 999 * US, 1 * MS, 1500 * US, 20 * MS, 101 * MS + 7};
+    must_be(spool_select_get(sel, chan, &value), 0);
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < COUNT(times) && (round < 3 || times[i] < 2 * MS); i++) {
+            int64_t start = now_ns();
+            must_be(spool_select_wait(sel, times[i]), -ETIMEDOUT);
+            must(now_ns() - start >= times[i]);
+        }
+    }
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    put(chan, 1);
+    must_be(spool_select_wait(sel, 1), 0);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(timeout_of_any_size)
+{
+    const int64_t times[] = {INT64_MAX, INT64_MAX - 1, INT64_MAX / 2, -1, -2, INT64_MIN, 1000000 * SEC};
+    spool_chan *chan = chan_of(1);
+    for (size_t i = 0; i < COUNT(times); i++) {
+        struct worker w = {.sel = select_of(), .timeout_ns = times[i]};
+        uint64_t value = 0;
+        must_be(spool_select_get(w.sel, chan, &value), 0);
+        worker_start(&w, worker_wait);
+        worker_wait_asleep(&w);
+        put(chan, i + 1);
+        must_be(worker_join(&w), 0);
+        must_be(value, i + 1);
+        spool_select_free(w.sel);
+    }
+    spool_unref(chan);
+}
+END_TEST
+
+static atomic_int signals_seen;
+
+static void count_signal(int signo)
+{
+    (void)signo;
+    atomic_fetch_add(&signals_seen, 1);
+}
+
+START_TEST(signals_do_not_lengthen_or_end_a_wait)
+{
+    struct worker w = {.sel = select_of(), .timeout_ns = 300 * MS};
+    spool_chan *chan = chan_of(1);
+    uint64_t value = 0;
+    must_be(spool_select_get(w.sel, chan, &value), 0);
+    on_signal(SIGUSR1, count_signal);
+    worker_start(&w, worker_wait);
+    worker_wait_asleep(&w);
+    timer_t storm = storm_begin(atomic_load(&w.tid), SIGUSR1, 100 * US);
+    must_be(worker_join(&w), -ETIMEDOUT);
+    storm_end(storm);
+    must(w.took_ns >= 300 * MS && w.took_ns < DEADLINE);
+    /* ThreadSanitizer calls handlers when it sees fit. */
+    must(UNDER_TSAN || atomic_load(&signals_seen) > 20);
+
+    w.timeout_ns = -1;
+    worker_start(&w, worker_wait);
+    worker_wait_asleep(&w);
+    storm = storm_begin(atomic_load(&w.tid), SIGUSR1, 50 * US);
+    long sleeps = task_sleeps(atomic_load(&w.tid));
+    wait_until(task_sleeps(atomic_load(&w.tid)) > sleeps + 300);
+    must(!atomic_load(&w.done));
+    put(chan, 3);
+    must_be(worker_join(&w), 0);
+    storm_end(storm);
+    must_be(value, 3);
+    spool_select_free(w.sel);
+    spool_unref(chan);
+}
+END_TEST
+
+/* ---- Life ---- */
+
+static size_t dropped;
+static uint64_t dropped_sum;
+
+static void count_drop(void *elem)
+{
+    uint64_t value;
+    memcpy(&value, elem, sizeof(value));
+    dropped++;
+    dropped_sum += value;
+}
+
+/* A channel that holds 1, 2 and 3 and tells when it goes. */
+static spool_chan *dropping(void)
+{
+    spool_chan *chan = chan_of(4);
+    must_be(spool_set_drop(chan, count_drop), 0);
+    for (uint64_t i = 1; i <= 3; i++)
+        put(chan, i);
+    dropped = dropped_sum = 0;
+    return chan;
+}
+
+START_TEST(select_holds_its_channels)
+{
+    uint64_t value = 0;
+    int before = count_fds();
+    /* Until it is freed, */
+    spool_select *sel = select_of();
+    spool_chan *chan = dropping();
+    must_be(spool_select_get(sel, chan, &value), 0);
+    spool_unref(chan);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_result(sel, 0), 0);
+    must_be(value, 1);
+    must_be(dropped, 0);
+    must(spool_select_free(sel) == NULL);
+    must_be(dropped, 2);
+    must_be(dropped_sum, 5);
+    /* or the last of its cases is removed, also one that is off, */
+    sel = select_of();
+    chan = dropping();
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be(spool_select_put(sel, chan, NULL), 1);
+    must_be(spool_select_get(sel, chan, NULL), 2);
+    must_be(spool_select_enable(sel, 2, false), 0);
+    spool_unref(chan);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_remove(sel, 1), 0);
+    must_be(dropped, 0);
+    must_be(spool_select_remove(sel, 2), 0);
+    must_be(dropped, 3);
+    must_be(wait_ready(sel), -ENODATA);
+    /* or left because the channel is closed. */
+    chan = dropping();
+    must_be(spool_select_put(sel, chan, &value), 0);
+    must_be(spool_close(chan), 0);
+    spool_unref(chan);
+    must_be(dropped, 0);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    must_be(dropped, 3);
+    must_be(wait_ready(sel), -ENODATA);
+    spool_select_free(sel);
+    must_be(count_fds(), before);
+}
+END_TEST
+
+START_TEST(free_with_everything_ready)
+{
+    int before = count_fds();
+    for (int round = 0; round < 50; round++) {
+        spool_select *sel = select_of();
+        spool_chan *a = chan_of(2), *b = chan_of(2);
+        uint64_t value = 0;
+        int fds[2];
+        pipe_of(fds);
+        write_byte(fds[1]);
+        put(a, 1);
+        must_be(spool_select_get(sel, a, &value), 0);
+        must_be(spool_select_put(sel, a, &value), 1);
+        must_be(spool_select_get(sel, b, &value), 2);
+        must_be(spool_select_fd(sel, fds[0], EPOLLIN), 3);
+        must_be(spool_close(b), 0);
+        for (int i = 0; i < round % 5; i++)
+            must(spool_select_wait(sel, 0) >= 0);
+        if (round % 2)
+            spool_unref(a);
+        spool_select_free(sel);
+        if (round % 2 == 0)
+            spool_unref(a);
+        spool_unref(b);
+        close_both(fds);
+    }
+    must_be(count_fds(), before);
+}
+END_TEST
+
+START_TEST(descriptor_number_is_used_again)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(1);
+    uint64_t value;
+    must_be(spool_select_get(sel, chan, &value), 0);
+    int fds[2], again[2];
+    for (int round = 0; round < 20; round++) {
+        pipe_of(fds);
+        write_byte(fds[1]);
+        must_be(spool_select_fd(sel, fds[0], EPOLLIN), 1);
+        must_be(wait_ready(sel), 1);
+        must_be(spool_select_remove(sel, 1), 0);
+        close_both(fds);
+        pipe_of(again);
+        must_be(again[0], fds[0]);
+        must_be(spool_select_fd(sel, again[0], EPOLLIN), 1);
+        must_be_quiet(sel);
+        write_byte(again[1]);
+        must_be(wait_ready(sel), 1);
+        /* Closed without being taken out, against the rules: the kernel forgets it, and the case can still go. */
+        close_both(again);
+        must_be(spool_select_wait(sel, 0), -EAGAIN);
+        must_be(spool_select_remove(sel, 1), 0);
+        must_be_quiet(sel);
+        pipe_of(fds);
+        must_be(fds[0], again[0]);
+        write_byte(fds[1]);
+        must_be(spool_select_fd(sel, fds[0], EPOLLIN), 1);
+        must_be(wait_ready(sel), 1);
+        must_be(spool_select_remove(sel, 1), 0);
+        close_both(fds);
+    }
+    put(chan, 1);
+    must_be(wait_ready(sel), 0);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+/* Switching a case back on can fail as adding it can; it is off then, and nothing else has changed. */
+START_TEST(enable_of_a_closed_descriptor_fails)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(1);
+    uint64_t value = 0;
+    int fds[2];
+    pipe_of(fds);
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be(spool_select_fd(sel, fds[0], EPOLLIN), 1);
+    must_be(spool_select_enable(sel, 1, false), 0);
+    close_both(fds);
+    must_be(spool_select_enable(sel, 1, true), -EBADF);
+    must_be_quiet(sel);
+    must_be(spool_select_enable(sel, 0, false), 0);
+    must_be(wait_ready(sel), -ENODATA);
+    must_be(spool_select_remove(sel, 1), 0);
+    must_be(spool_select_enable(sel, 0, true), 0);
+    put(chan, 1);
+    must_be(wait_ready(sel), 0);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+/* Without descriptors nothing new can be made, and what there is goes on. */
+START_TEST(descriptors_run_out)
+{
+    spool_select *sel = select_of(), *other = (spool_select *)&sel;
+    spool_chan *a = chan_of(2), *b = chan_of(2);
+    uint64_t value = 0;
+    struct rlimit limit, none;
+    must_be(spool_select_get(sel, a, &value), 0);
+    must_be_quiet(sel);
+    must_be(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = 0;
+    must_be(setrlimit(RLIMIT_NOFILE, &none), 0);
+    must_be(spool_select_new(&other), -EMFILE);
+    must(other == (spool_select *)&sel);
+    must_be(spool_select_get(sel, b, &value), -EMFILE);
+    must_be(spool_select_put(sel, b, &value), -EMFILE);
+    must_be(spool_select_put(sel, a, &value), -EMFILE);
+    must_be(spool_select_result(sel, 1), -EINVAL);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    put(a, 1);
+    put(a, 2);
+    must_be(spool_select_wait(sel, -1), 0);
+    must_be(spool_select_get(sel, a, &value), 1);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_wait(sel, -1), 1);
+    must_be(value, 2);
+    must_be(spool_select_enable(sel, 1, false), 0);
+    must_be(spool_select_enable(sel, 1, true), 0);
+    must_be(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    must_be_quiet(sel);
+    must_be(spool_select_put(sel, b, &value), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(get(b), 2);
+    spool_select_free(sel);
+    spool_unref(a);
+    spool_unref(b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("select");
+    TCase *tc = case_new(suite, "cases");
+    tcase_add_test(tc, index_is_lowest_free);
+    tcase_add_test(tc, get_case_gets);
+    tcase_add_test(tc, put_case_puts);
+    tcase_add_test(tc, fd_case_tells_events);
+    tcase_add_test(tc, fd_case_in_other_epoll_modes);
+    tcase_add_test(tc, result_before_and_after);
+    tcase_add_test(tc, bad_arguments);
+    tcase_add_test(tc, errno_is_left_alone);
+    tcase_add_test(tc, size_zero);
+    tcase_add_test(tc, readiness_only_takes_nothing);
+    tcase_add_test(tc, enable_switches);
+    tcase_add_test(tc, remove_while_ready);
+    tcase_add_test(tc, no_case_is_no_data);
+    tcase_add_test(tc, closed_get_case_leaves);
+    tcase_add_test(tc, closed_put_case_leaves);
+    tcase_add_test(tc, ancestors_loop);
+    tcase_add_test(tc, pairs_stand_in_cases);
+    tc = case_new(suite, "time");
+    tcase_add_test(tc, timeout_is_never_early);
+    tcase_add_test(tc, timeout_of_any_size);
+    tcase_add_test(tc, signals_do_not_lengthen_or_end_a_wait);
+    tc = case_new(suite, "life");
+    tcase_add_test(tc, select_holds_its_channels);
+    tcase_add_test(tc, free_with_everything_ready);
+    tcase_add_test(tc, descriptor_number_is_used_again);
+    tcase_add_test(tc, enable_of_a_closed_descriptor_fails);
+    tcase_add_test(tc, descriptors_run_out);
+    return run_suite(suite, "select");
+}
