@@ -123,6 +123,10 @@ static int lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
 
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
 {
+    uint64_t pos;
+    /* One who took the last element of a closed channel may have taken the grant of one who sleeps: that wakes all. */
+    if (spool__lane_can(lane, side, &pos) != 0)
+        return;
     size_t len = spool__ring_len(&lane->ring);
     spool__gate_hand_on(&lane->gates[side], side == SPOOL__GET ? len : lane->ring.capacity - len);
 }

@@ -3,15 +3,16 @@
 
 #include <limits.h>
 
-/* The word of the threads. */
+/*
+ * The word of the threads. In both words the version changes with every grant, signal and drain, so that a thread that
+ * was in a system call meanwhile can tell.
+ */
 #define T_GRANT UINT64_C(1)
 #define T_WAIT (UINT64_C(1) << 32)
-#define T_PENDING (UINT64_C(1) << 63)
+#define T_PENDING (UINT64_C(1) << 54)
+#define T_VERSION (UINT64_C(1) << 55)
 
-/*
- * The word of the selects. The version changes with every grant, signal and drain, so that a thread that was in a
- * system call meanwhile can tell.
- */
+/* The word of the selects. */
 #define S_WAIT UINT64_C(1)
 #define S_GRANT (UINT64_C(1) << 20)
 #define S_DRAINER (UINT64_C(1) << 40)
@@ -37,7 +38,7 @@ static inline uint32_t t_granted(uint64_t t)
 
 static inline uint32_t t_waiting(uint64_t t)
 {
-    return (uint32_t)(t >> 32) & UINT32_C(0x7fffffff);
+    return (uint32_t)(t >> 32) & UINT32_C(0x3fffff);
 }
 
 static inline uint32_t s_waiting(uint64_t s)
@@ -76,18 +77,23 @@ static inline int wake_count(uint32_t n)
 }
 
 /*
- * Makes the futex call for grants that are pending, t being the word as last seen. The mark goes only if nothing has
- * changed since before the call; else the call is made again for whoever changed it and may have stopped.
+ * Makes the futex call for grants that are pending, t being the word as last seen. The mark goes if nothing was granted
+ * since before the call; else the call is made again for whoever granted and may have stopped.
  */
 static void deliver_to_threads(struct spool__gate *g, uint64_t t, uint32_t calls)
 {
-    do {
+    for (;;) {
         if (calls)
             (void)spool__sys_futex_wake(futex_word(g), wake_count(calls));
-        if (spool__cas(&g->threads, &t, t & ~T_PENDING, RELAXED))
+        uint64_t now = spool__load(&g->threads, RELAXED);
+        while (now & T_PENDING && (now ^ t) < T_VERSION)
+            if (spool__cas(&g->threads, &now, now & ~T_PENDING, RELAXED))
+                return;
+        if (!(now & T_PENDING))
             return;
+        t = now;
         calls = t_granted(t);
-    } while (t & T_PENDING);
+    }
 }
 
 /* Grants one thread, or all; false if none waited. */
@@ -98,9 +104,10 @@ static bool wake_thread(struct spool__gate *g, bool all)
         uint32_t n = all ? t_waiting(t) : t_waiting(t) > 0;
         if (n == 0)
             break;
-        uint64_t granted = (t - n * T_WAIT + n * T_GRANT) | T_PENDING;
+        uint64_t granted = ((t - n * T_WAIT + n * T_GRANT) | T_PENDING) + T_VERSION;
         /* Release: what was published is seen by the thread that takes the grant. */
         if (spool__cas(&g->threads, &t, granted, RELEASE)) {
+            /* Who left the mark may have stopped: then call for all that are granted. */
             deliver_to_threads(g, granted, t & T_PENDING ? t_granted(granted) : n);
             return true;
         }
@@ -127,26 +134,29 @@ static void signal_fd(struct spool__gate *g, uint64_t what)
 }
 
 /*
- * Writes for what is pending, s being the word as last seen. The mark goes when nothing was granted or drained since
- * before the write; else the write is made again for whoever changed it and may have stopped. If the descriptor was
- * drained meanwhile, the write may have come after that and made it readable for nothing, with the gate none the wiser:
+ * Makes writes for what is pending, s being the word as last seen. The mark goes when nothing was granted or drained
+ * since before them; else they are made again for whoever changed it and may have stopped. If the descriptor was
+ * drained meanwhile, a write may have come after that and made it readable for nothing, with the gate none the wiser:
  * then make a signal of it, which the next drain ends.
  */
-static void deliver_to_selects(struct spool__gate *g, uint64_t s)
+static void deliver_to_selects(struct spool__gate *g, uint64_t s, uint32_t writes)
 {
     for (;;) {
-        signal_fd(g, WRITE_WAKE);
+        do
+            signal_fd(g, WRITE_WAKE);
+        while (writes-- > 1);
         uint64_t now = spool__load(&g->selects, RELAXED);
         for (;;) {
             bool again = (now ^ s) >= S_VERSION && (now & (S_PENDING | S_LISTENING));
             if (!again && !(now & S_PENDING))
                 return;
-            uint64_t next = now & S_LISTENING && again ? s_signalled(now) : again ? now : now & ~S_PENDING;
+            uint64_t next = !again ? now & ~S_PENDING : now & S_LISTENING ? s_signalled(now) : now;
             if (next != now && !spool__cas(&g->selects, &now, next, RELEASE))
                 continue;
             if (!again)
                 return;
             s = next;
+            writes = now & S_PENDING ? s_granted(s) : 1;
             break;
         }
     }
@@ -158,16 +168,18 @@ static void wake_select(struct spool__gate *g, bool thread_granted)
     uint64_t s = spool__load(&g->selects, RELAXED);
     for (;;) {
         bool grant = !thread_granted && s_waiting(s);
-        if (!grant && !(s & S_LISTENING) && !s_drainers(s))
-            break;
+        if (!grant && !(s & S_LISTENING) && !s_drainers(s)) {
+            if (s & S_PENDING)
+                deliver_to_selects(g, s, s_granted(s));
+            return;
+        }
         uint64_t woken = s_signalled(grant ? s - S_WAIT + S_GRANT : s);
         if (spool__cas(&g->selects, &s, woken, RELEASE)) {
-            s = woken;
-            break;
+            /* Who left the mark may have stopped: then write for all that are granted. */
+            deliver_to_selects(g, woken, s & S_PENDING ? s_granted(woken) : 1);
+            return;
         }
     }
-    if (s & S_PENDING)
-        deliver_to_selects(g, s);
 }
 
 void spool__gate_wake_slow(struct spool__gate *g)

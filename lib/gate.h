@@ -33,13 +33,13 @@
  * tests/models holds the proofs: park.pml, poll.pml, mixed.pml.
  */
 struct spool__gate {
-    uint64_t threads; /* granted: 32 bits, the futex word; waiting: 31 bits; pending: 1 bit */
+    uint64_t threads; /* granted: 32 bits, the futex word; waiting: 22 bits, as many as there can be; pending; version */
     uint64_t selects; /* waiting: 20 bits; granted: 20 bits; drainers: 8 bits; pending, listening, exported; version */
     int32_t fd_plus_1; /* 0 until first used */
     uint32_t told;     /* how often one who found the channel closed told the next */
 };
 
-#define SPOOL__GATE_THREADS_CALL (~UINT64_C(0xffffffff)) /* somebody waits, or a call is pending */
+#define SPOOL__GATE_THREADS_CALL (UINT64_C(0x7fffff) << 32) /* somebody waits, or a call is pending */
 #define SPOOL__GATE_SELECTS_CALL (UINT64_C(0xfffff) | UINT64_C(0x3ff) << 40) /* or strangers have to be told */
 
 void spool__gate_wake_slow(struct spool__gate *g);
