@@ -1,0 +1,787 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+
+/* Threads that wait in a bounded channel: how long, for what, who wakes, and what signals do to them. */
+
+#include "util.h"
+
+#include <sys/prctl.h>
+
+static spool_chan *chan_new(size_t size, size_t capacity)
+{
+    spool_chan *c = NULL;
+
+    must_be(spool_chan_new(&c, size, capacity), 0);
+    return c;
+}
+
+/* An empty channel to get from, or a full one to put into. */
+static spool_chan *chan_that_blocks(bool putting, size_t size)
+{
+    spool_chan *c = chan_new(size, 2);
+    char elem[64] = { 0 };
+
+    for (int i = 0; putting && i < 2; i++)
+        must_be(spool_put(c, elem), 0);
+    return c;
+}
+
+static int wait_for(spool_chan *c, bool putting, void *elem, int64_t timeout_ns)
+{
+    return putting ? spool_put_for(c, elem, timeout_ns) : spool_get_for(c, elem, timeout_ns);
+}
+
+/* ---- Time ----------------------------------------------------------------------------------------------------- */
+
+/* Never early, and about right at least once in a few tries: a loaded machine may be late at any of them. */
+START_TEST(test_timeout)
+{
+    static const int64_t timeouts[] = { 1, 999, US, 50 * US, 300 * US, MS, 2 * MS + 345678, 20 * MS, 100 * MS };
+    bool putting = _i % 2;
+    size_t size = _i / 2 ? 24 : 8;
+    spool_chan *c = chan_that_blocks(putting, size);
+    char elem[64];
+
+    memset(elem, 0x77, sizeof(elem));
+    must_be(prctl(PR_SET_TIMERSLACK, 1), 0); /* else the kernel's own lateness hides a wait that ends early */
+    for (size_t i = 0; i < sizeof(timeouts) / sizeof(*timeouts); i++) {
+        int64_t least = INT64_MAX;
+
+        for (int try = 0; try < 20 && (try < 3 || least > 5 * MS); try++) {
+            int64_t start = now_ns();
+            int rc = wait_for(c, putting, elem, timeouts[i]);
+            int64_t took = now_ns() - start;
+
+            must_be(rc, -ETIMEDOUT);
+            if (took < timeouts[i])
+                ck_abort_msg("%lld ns early of %lld", (long long)(timeouts[i] - took), (long long)timeouts[i]);
+            if (took - timeouts[i] < least)
+                least = took - timeouts[i];
+        }
+        if (least > 5 * MS * SLOWDOWN)
+            ck_abort_msg("always at least %lld ns late of %lld", (long long)least, (long long)timeouts[i]);
+        for (size_t k = 0; k < sizeof(elem); k++)
+            must_be(elem[k], 0x77);
+        must_be(spool_len(c), putting ? 2 : 0);
+    }
+    spool_unref(c);
+}
+END_TEST
+
+/* A limit of 0 never waits; what needs not wait does not look at its limit. */
+START_TEST(test_timeout_0)
+{
+    static const int64_t any[] = { 0, 1, -1, INT64_MIN, INT64_MAX, SEC };
+    spool_chan *c = chan_new(8, 1);
+    uint64_t v = 0;
+
+    for (size_t i = 0; i < sizeof(any) / sizeof(*any); i++) {
+        int64_t start = now_ns();
+
+        must_be(spool_get_for(c, &v, 0), -EAGAIN);
+        must_be(spool_put_for(c, &v, any[i]), 0);
+        must_be(spool_put_for(c, &v, 0), -EAGAIN);
+        must_be(spool_get_for(c, &v, any[i]), 0);
+        must(now_ns() - start < DEADLINE);
+    }
+    must_be(spool_close(c), 0);
+    for (size_t i = 0; i < sizeof(any) / sizeof(*any); i++) {
+        must_be(spool_get_for(c, &v, any[i]), -EPIPE);
+        must_be(spool_put_for(c, &v, any[i]), -EPIPE);
+    }
+    spool_unref(c);
+}
+END_TEST
+
+/* Every negative limit is for ever, and the largest ones do not wrap round to the past. */
+START_TEST(test_timeout_extreme)
+{
+    static const int64_t ever[] = { -1, -2, -SEC, INT64_MIN, INT64_MIN + 1, INT64_MAX, INT64_MAX - 1, INT64_MAX / 2,
+                                    INT64_MAX - 1000000000, SEC * 86400 * 365 };
+    bool putting = _i % 2;
+    uint64_t v;
+    uint64_t other = 5;
+
+    for (size_t i = 0; i < sizeof(ever) / sizeof(*ever); i++) {
+        spool_chan *c = chan_that_blocks(putting, 8);
+        struct worker w = { .chan = c, .elem = &v, .timeout_ns = ever[i] };
+
+        v = 9;
+        worker_start(&w, putting ? worker_put_for : worker_get_for);
+        worker_wait_asleep(&w);
+        must_be(putting ? spool_get(c, &other) : spool_put(c, &other), 0);
+        must_be(worker_join(&w), 0);
+        must_be(v, putting ? 9 : 5);
+        spool_unref(c);
+        other = 5;
+    }
+}
+END_TEST
+
+/* What comes in time ends the wait. */
+START_TEST(test_in_time)
+{
+    bool putting = _i % 2;
+    spool_chan *c = chan_that_blocks(putting, 8);
+    uint64_t v = 0;
+    uint64_t other = 3;
+    struct worker w = { .chan = c, .elem = &v, .timeout_ns = DEADLINE };
+
+    for (int i = 0; i < 50; i++) {
+        worker_start(&w, putting ? worker_put_for : worker_get_for);
+        worker_wait_asleep(&w);
+        must_be(putting ? spool_try_get(c, &other) : spool_try_put(c, &other), 0);
+        must_be(worker_join(&w), 0);
+        must(w.took_ns < DEADLINE / 2);
+    }
+    spool_unref(c);
+}
+END_TEST
+
+/* ---- Interruptions -------------------------------------------------------------------------------------------- */
+
+static atomic_long interruptions;
+
+static void count_signal(int signo)
+{
+    (void)signo;
+    atomic_fetch_add(&interruptions, 1);
+}
+
+/* A signal every millisecond neither ends nor lengthens a wait. */
+START_TEST(test_eintr_storm)
+{
+    bool putting = _i % 2;
+    spool_chan *c = chan_that_blocks(putting, 8);
+    uint64_t v = 1;
+    int64_t limit = 400 * MS;
+    struct worker w = { .chan = c, .elem = &v, .timeout_ns = limit };
+    int64_t least = INT64_MAX;
+
+    on_signal(SIGUSR1, count_signal);
+    for (int try = 0; try < 5 && (try < 2 || least > 50 * MS); try++) {
+        timer_t storm;
+
+        atomic_store(&interruptions, 0);
+        worker_start(&w, putting ? worker_put_for : worker_get_for);
+        wait_until(atomic_load(&w.tid) > 0);
+        storm = storm_begin(atomic_load(&w.tid), SIGUSR1, MS);
+        must_be(worker_join(&w), -ETIMEDOUT);
+        storm_end(storm);
+        must(w.took_ns >= limit);
+        if (w.took_ns - limit < least)
+            least = w.took_ns - limit;
+        if (!UNDER_TSAN)
+            must(atomic_load(&interruptions) > 20);
+    }
+    if (least > 50 * MS * SLOWDOWN)
+        ck_abort_msg("always at least %lld ns late", (long long)least);
+    must_be(spool_len(c), putting ? 2 : 0);
+    spool_unref(c);
+}
+END_TEST
+
+/* A wait for ever survives the storm and still ends as it should. */
+START_TEST(test_eintr_then)
+{
+    bool putting = _i % 2;
+    bool closing = _i / 2;
+    spool_chan *c = chan_that_blocks(putting, 8);
+    uint64_t v = 1;
+    uint64_t other = 2;
+    struct worker w = { .chan = c, .elem = &v, .timeout_ns = -1 };
+    timer_t storm;
+
+    on_signal(SIGUSR1, count_signal);
+    worker_start(&w, putting ? worker_put_for : worker_get_for);
+    worker_wait_asleep(&w);
+    storm = storm_begin(atomic_load(&w.tid), SIGUSR1, MS);
+    if (UNDER_TSAN) {
+        /* It keeps handlers back until the next call that it knows, so they cannot be counted: let the storm blow. */
+        sleep_ns(200 * MS);
+    } else {
+        wait_until(atomic_load(&interruptions) > 100);
+    }
+    must(!atomic_load(&w.done));
+    if (closing)
+        must_be(spool_close(c), 0);
+    else
+        must_be(putting ? spool_get(c, &other) : spool_put(c, &other), 0);
+    must_be(worker_join(&w), closing ? -EPIPE : 0);
+    storm_end(storm);
+    must_be(v, putting || closing ? 1 : 2);
+    must_be(spool_len(c), putting ? 2 : 0);
+    spool_unref(c);
+}
+END_TEST
+
+/* ---- Puts from a signal handler ------------------------------------------------------------------------------- */
+
+/* Tags: whose put it was above, its number below. */
+enum { BY_MAIN = 1, BY_HANDLER = 2 };
+#define TAG(who, n) ((uint64_t)(who) << 56 | (n))
+
+static struct {
+    spool_chan *chan;
+    size_t size;
+    _Atomic uint64_t put;
+    atomic_long calls;
+} handler;
+
+static void put_in_handler(int signo)
+{
+    int saved = errno;
+    char elem[64];
+    int rc;
+
+    (void)signo;
+    atomic_fetch_add(&handler.calls, 1);
+    errno = 4242;
+    elem_fill(elem, handler.size, TAG(BY_HANDLER, atomic_load(&handler.put)));
+    rc = spool_try_put(handler.chan, elem);
+    if (rc == 0)
+        atomic_fetch_add(&handler.put, 1);
+    if ((rc != 0 && rc != -EAGAIN) || errno != 4242)
+        abort();
+    errno = saved;
+}
+
+static void handler_setup(spool_chan *c)
+{
+    handler.chan = c;
+    handler.size = spool_elem_size(c);
+    atomic_store(&handler.put, 0);
+    atomic_store(&handler.calls, 0);
+    on_signal(SIGUSR1, put_in_handler);
+}
+
+/* The handler interrupts puts and gets of the same thread on the same channel, at any instruction. */
+START_TEST(test_handler_puts)
+{
+    static const size_t kinds[][2] = { { 8, 1 }, { 8, 3 }, { 8, 64 }, { 24, 1 }, { 24, 3 }, { 24, 64 } };
+    spool_chan *c = chan_new(kinds[_i][0], kinds[_i][1]);
+    size_t size = kinds[_i][0];
+    uint64_t put = 0;
+    uint64_t got_main = 0;
+    uint64_t got_handler = 0;
+    long signals = (long)scaled(3000);
+    int64_t end = now_ns() + DEADLINE;
+    timer_t storm;
+    char elem[64];
+
+    handler_setup(c);
+    storm = storm_begin(self_tid(), SIGUSR1, 37 * US);
+    for (bool draining = false;;) {
+        int rc;
+
+        if (!draining && (atomic_load(&handler.calls) >= signals || now_ns() > end)) {
+            storm_end(storm);
+            draining = true;
+        }
+        for (int i = 0; i < 3 && !draining; i++) {
+            elem_fill(elem, size, TAG(BY_MAIN, put));
+            rc = spool_try_put(c, elem);
+            must(rc == 0 || rc == -EAGAIN);
+            put += rc == 0;
+        }
+        rc = spool_try_get(c, elem);
+        must(rc == 0 || rc == -EAGAIN);
+        if (rc < 0 && draining)
+            break;
+        if (rc < 0)
+            continue;
+        if (elem_tag(elem) >> 56 == BY_MAIN) {
+            must(elem_is(elem, size, TAG(BY_MAIN, got_main)));
+            got_main++;
+        } else {
+            must(elem_is(elem, size, TAG(BY_HANDLER, got_handler)));
+            got_handler++;
+        }
+    }
+    must(atomic_load(&handler.calls) >= signals);
+    must_be(got_main, put);
+    must_be(got_handler, atomic_load(&handler.put));
+    must(got_handler > 0);
+    spool_unref(c);
+}
+END_TEST
+
+/* The thread sleeps in get; its own handler puts what it waits for. */
+START_TEST(test_handler_ends_own_wait)
+{
+    spool_chan *c = chan_new(8, 4);
+    struct worker w;
+    uint64_t v;
+
+    if (UNDER_TSAN) {
+        skip("handler_ends_own_wait", "ThreadSanitizer keeps handlers back while a thread sleeps");
+        return;
+    }
+    handler_setup(c);
+    memset(&w, 0, sizeof(w));
+    w.chan = c;
+    w.elem = &v;
+    w.timeout_ns = DEADLINE;
+    for (uint64_t i = 0; i < 200; i++) {
+        worker_start(&w, i % 2 ? worker_get : worker_get_for);
+        if (i % 4 < 2)
+            worker_wait_asleep(&w);
+        else
+            wait_until(atomic_load(&w.tid) > 0);
+        pthread_kill(w.thread, SIGUSR1);
+        must_be(worker_join(&w), 0);
+        must(elem_is(&v, 8, TAG(BY_HANDLER, i)));
+    }
+    spool_unref(c);
+}
+END_TEST
+
+static int get_all(struct worker *w)
+{
+    char elem[64];
+    int rc;
+
+    while ((rc = spool_get(w->chan, elem)) == 0) {
+        uint64_t *next = elem_tag(elem) >> 56 == BY_MAIN ? &((uint64_t *)w->more)[0] : &((uint64_t *)w->more)[1];
+
+        must(elem_is(elem, spool_elem_size(w->chan), TAG(elem_tag(elem) >> 56, *next)));
+        (*next)++;
+    }
+    return rc;
+}
+
+/* Blocking puts are interrupted by the handler's, while another thread gets. */
+START_TEST(test_handler_against_blocking)
+{
+    spool_chan *c = chan_new(_i % 2 ? 24 : 8, _i / 2 ? 1 : 5);
+    uint64_t next[2] = { 0, 0 };
+    struct worker w = { .chan = c, .more = next };
+    long signals = (long)scaled(3000);
+    uint64_t put = 0;
+    timer_t storm;
+    char elem[64];
+
+    handler_setup(c);
+    worker_start(&w, get_all);
+    storm = storm_begin(self_tid(), SIGUSR1, 41 * US);
+    while (atomic_load(&handler.calls) < signals) {
+        elem_fill(elem, spool_elem_size(c), TAG(BY_MAIN, put));
+        must_be(spool_put(c, elem), 0);
+        put++;
+    }
+    storm_end(storm);
+    must_be(spool_close(c), 0);
+    must_be(worker_join(&w), -EPIPE);
+    must_be(next[0], put);
+    must_be(next[1], atomic_load(&handler.put));
+    spool_unref(c);
+}
+END_TEST
+
+/* ---- Waking --------------------------------------------------------------------------------------------------- */
+
+enum { CROWD = 12 };
+
+static void crowd_start(struct worker *w, spool_chan *c, uint64_t *elems, int (*fn)(struct worker *))
+{
+    for (size_t i = 0; i < CROWD; i++) {
+        memset(&w[i], 0, sizeof(w[i]));
+        w[i].chan = c;
+        w[i].index = i;
+        w[i].elem = &elems[i];
+        w[i].timeout_ns = DEADLINE;
+        worker_start(&w[i], fn);
+    }
+    for (size_t i = 0; i < CROWD; i++)
+        worker_wait_asleep(&w[i]);
+}
+
+static size_t crowd_done(struct worker *w)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < CROWD; i++)
+        n += atomic_load(&w[i].done);
+    return n;
+}
+
+/* Many sleep; what one of them can use wakes one of them, and the others sleep on in the same sleep. */
+START_TEST(test_wakes_one)
+{
+    bool putting = _i % 2;
+    bool timed = _i / 2;
+    spool_chan *c = chan_that_blocks(putting, 8);
+    struct worker w[CROWD];
+    uint64_t elems[CROWD] = { 0 };
+    uint64_t v = 1;
+    long sleeps[CROWD];
+
+    crowd_start(w, c, elems, putting ? (timed ? worker_put_for : worker_put) : (timed ? worker_get_for : worker_get));
+    for (size_t woken = 1; woken <= CROWD; woken++) {
+        bool was_done[CROWD];
+
+        for (size_t i = 0; i < CROWD; i++) {
+            was_done[i] = atomic_load(&w[i].done);
+            if (!was_done[i])
+                sleeps[i] = task_sleeps(atomic_load(&w[i].tid));
+        }
+        must_be(putting ? spool_get(c, &v) : spool_put(c, &v), 0);
+        wait_until(crowd_done(w) >= woken);
+        for (size_t i = 0; i < CROWD; i++) {
+            if (atomic_load(&w[i].done))
+                continue;
+            wait_asleep(atomic_load(&w[i].tid));
+            must_be(task_sleeps(atomic_load(&w[i].tid)), sleeps[i]);
+        }
+        must_be(crowd_done(w), woken);
+    }
+    for (size_t i = 0; i < CROWD; i++)
+        must_be(worker_join(&w[i]), 0);
+    must_be(spool_len(c), putting ? 2 : 0);
+    spool_unref(c);
+}
+END_TEST
+
+/* Several at once wake as many. */
+START_TEST(test_wakes_as_many)
+{
+    bool putting = _i % 2;
+    spool_chan *c = chan_new(8, CROWD);
+    struct worker w[CROWD];
+    uint64_t elems[CROWD] = { 0 };
+    uint64_t v = 1;
+
+    for (size_t batch = 1; batch <= CROWD; batch++) {
+        size_t left = CROWD;
+
+        for (size_t i = 0; putting && i < CROWD; i++)
+            must_be(spool_put(c, &v), 0);
+        crowd_start(w, c, elems, putting ? worker_put : worker_get);
+        for (size_t i = 0; i < batch; i++)
+            must_be(putting ? spool_try_get(c, &v) : spool_try_put(c, &v), 0);
+        wait_until(crowd_done(w) == batch);
+        for (size_t i = 0; i < CROWD; i++) {
+            if (!atomic_load(&w[i].done))
+                wait_asleep(atomic_load(&w[i].tid));
+        }
+        must_be(crowd_done(w), batch);
+        for (left -= batch; left > 0; left--)
+            must_be(putting ? spool_get(c, &v) : spool_put(c, &v), 0);
+        for (size_t i = 0; i < CROWD; i++)
+            must_be(worker_join(&w[i]), 0);
+        while (spool_try_get(c, &v) == 0)
+            ;
+    }
+    spool_unref(c);
+}
+END_TEST
+
+static int get_until_closed(struct worker *w)
+{
+    uint64_t v;
+    int rc;
+
+    while ((rc = spool_get(w->chan, &v)) == 0)
+        atomic_fetch_add((_Atomic size_t *)w->more, 1);
+    return rc;
+}
+
+/* At a pace that lets all of them sleep between, wake-ups per put stay near one. */
+START_TEST(test_wakes_per_put)
+{
+    spool_chan *c = chan_new(8, 64);
+    struct worker w[CROWD];
+    uint64_t elems[CROWD];
+    _Atomic size_t got = 0;
+    size_t puts = scaled(300);
+    long before = 0;
+    long after = 0;
+    uint64_t v = 0;
+
+    for (size_t i = 0; i < CROWD; i++) {
+        memset(&w[i], 0, sizeof(w[i]));
+        w[i].chan = c;
+        w[i].more = &got;
+        w[i].elem = &elems[i];
+        worker_start(&w[i], get_until_closed);
+    }
+    for (size_t i = 0; i < CROWD; i++) {
+        worker_wait_asleep(&w[i]);
+        before += task_sleeps(atomic_load(&w[i].tid));
+    }
+    for (size_t n = 1; n <= puts; n++) {
+        must_be(spool_put(c, &v), 0);
+        wait_until(atomic_load(&got) == n);
+        for (size_t i = 0; i < CROWD; i++)
+            wait_until(task_state(atomic_load(&w[i].tid)) == 'S');
+    }
+    for (size_t i = 0; i < CROWD; i++) {
+        worker_wait_asleep(&w[i]);
+        after += task_sleeps(atomic_load(&w[i].tid));
+    }
+    if ((double)(after - before) > 1.1 * (double)puts + 3)
+        ck_abort_msg("%ld wake-ups for %zu puts", after - before, puts);
+    must_be(spool_close(c), 0);
+    for (size_t i = 0; i < CROWD; i++)
+        must_be(worker_join(&w[i]), -EPIPE);
+    spool_unref(c);
+}
+END_TEST
+
+/*
+ * A wake-up may reach a thread just as its time runs out. Then it must take the element or pass the wake-up on: the
+ * other thread, which would wait for ever, gets it.
+ */
+START_TEST(test_wake_passed_on)
+{
+    bool putting = _i % 2;
+    size_t rounds = scaled(1500);
+    uint64_t seed = 88172645463325252;
+
+    for (size_t round = 0; round < rounds; round++) {
+        spool_chan *c = chan_that_blocks(putting, 8);
+        uint64_t a = 1;
+        uint64_t b = 2;
+        uint64_t v = 3;
+        int64_t limit = 100 * US + (int64_t)(rnd(&seed) % (uint64_t)(200 * US));
+        struct worker hasty = { .chan = c, .elem = &a, .timeout_ns = limit };
+        struct worker patient = { .chan = c, .elem = &b, .timeout_ns = DEADLINE / 2 };
+        int64_t end;
+        int rc;
+
+        worker_start(&hasty, putting ? worker_put_for : worker_get_for);
+        worker_start(&patient, putting ? worker_put_for : worker_get_for);
+        wait_until(atomic_load(&hasty.tid) > 0);
+        end = now_ns() + limit - 20 * US;
+        while (now_ns() < end)
+            ;
+        must_be(putting ? spool_get(c, &v) : spool_put(c, &v), 0);
+        rc = worker_join(&hasty);
+        must(rc == 0 || rc == -ETIMEDOUT);
+        if (rc == 0)
+            must_be(putting ? spool_get(c, &v) : spool_put(c, &v), 0);
+        must_be(worker_join(&patient), 0);
+        spool_unref(c);
+    }
+}
+END_TEST
+
+/* Two threads play ball: each put finds the other asleep, about to sleep, or just awake. */
+static int bounce(struct worker *w)
+{
+    spool_chan **c = w->more;
+    uint64_t v;
+
+    for (uint64_t i = 0; i < w->count; i++) {
+        must_be(spool_get(c[0], &v), 0);
+        must_be(v, i);
+        must_be(spool_put(c[1], &v), 0);
+    }
+    return 0;
+}
+
+START_TEST(test_ping_pong)
+{
+    spool_chan *c[2] = { chan_new(8, 1), chan_new(8, 1) };
+    struct worker w = { .more = c, .count = scaled(20000) };
+    uint64_t seed = 12345;
+    uint64_t v;
+
+    worker_start(&w, bounce);
+    for (uint64_t i = 0; i < w.count; i++) {
+        v = i;
+        must_be(spool_put(c[0], &v), 0);
+        if (i % 16 == 0) {
+            for (uint64_t spin = rnd(&seed) % 20000; spin > 0; spin--)
+                atomic_signal_fence(memory_order_seq_cst);
+        }
+        must_be(spool_get_for(c[1], &v, DEADLINE), 0);
+        must_be(v, i);
+    }
+    must_be(worker_join(&w), 0);
+    spool_unref(c[0]);
+    spool_unref(c[1]);
+}
+END_TEST
+
+static struct {
+    spool_chan *chan;
+    atomic_size_t turn;
+} sweep;
+
+static int sweep_wait(struct worker *w)
+{
+    bool putting = w->index;
+
+    for (size_t n = 0; n < w->count; n++) {
+        uint64_t v = n;
+
+        atomic_store(&sweep.turn, n + 1);
+        if (n % 2)
+            must_be(putting ? spool_put(sweep.chan, &v) : spool_get(sweep.chan, &v), 0);
+        else
+            must_be(wait_for(sweep.chan, putting, &v, DEADLINE), 0);
+        must_be(v, n);
+    }
+    return 0;
+}
+
+/* The other side comes at every instant of a wait: while it spins, as it announces itself, as it falls asleep. */
+START_TEST(test_wake_at_each_instant)
+{
+    bool putting = _i;
+    struct worker w = { .index = putting, .count = scaled(30000) };
+    uint64_t seed = 99;
+    uint64_t v = 0;
+
+    sweep.chan = chan_new(8, 1);
+    if (putting)
+        must_be(spool_put(sweep.chan, &v), 0);
+    worker_start(&w, sweep_wait);
+    for (size_t n = 0; n < w.count; n++) {
+        int64_t span = US << rnd(&seed) % 8;
+        int64_t end;
+
+        while (atomic_load(&sweep.turn) != n + 1)
+            sched_yield();
+        end = now_ns() + (int64_t)(rnd(&seed) % (uint64_t)span);
+        while (now_ns() < end)
+            ;
+        v = n;
+        must_be(wait_for(sweep.chan, !putting, &v, DEADLINE / 2), 0);
+        if (putting)
+            must_be(v, n ? n - 1 : 0);
+    }
+    must_be(worker_join(&w), 0);
+    spool_unref(sweep.chan);
+}
+END_TEST
+
+/* A thread that waits burns no processor and makes no call: it stays in one sleep. */
+START_TEST(test_idle)
+{
+    bool putting = _i % 2;
+    spool_chan *c = chan_that_blocks(putting, 8);
+    uint64_t v = 0;
+    struct worker w = { .chan = c, .elem = &v };
+    struct timespec before;
+    struct timespec after;
+    clockid_t clock;
+    long sleeps;
+    int64_t burnt;
+
+    worker_start(&w, putting ? worker_put : worker_get);
+    worker_wait_asleep(&w);
+    must_be(pthread_getcpuclockid(w.thread, &clock), 0);
+    sleeps = task_sleeps(atomic_load(&w.tid));
+    must_be(clock_gettime(clock, &before), 0);
+    sleep_ns(SEC);
+    must_be(clock_gettime(clock, &after), 0);
+    must_be(task_sleeps(atomic_load(&w.tid)), sleeps);
+    must_be(task_state(atomic_load(&w.tid)), 'S');
+    burnt = (after.tv_sec - before.tv_sec) * SEC + after.tv_nsec - before.tv_nsec;
+    if (burnt > 100 * US)
+        ck_abort_msg("%lld ns burnt in a second of waiting", (long long)burnt);
+    must_be(spool_close(c), 0);
+    must_be(worker_join(&w), -EPIPE);
+    spool_unref(c);
+}
+END_TEST
+
+/* ---- The last reference --------------------------------------------------------------------------------------- */
+
+/* A parked call keeps the channel: dropping the last reference closes it, and the call says so. */
+START_TEST(test_unref_wakes)
+{
+    bool putting = _i % 2;
+    size_t rounds = scaled(200);
+
+    for (size_t round = 0; round < rounds; round++) {
+        spool_chan *c = chan_that_blocks(putting, round % 2 ? 24 : 8);
+        struct worker w[3];
+        char elem[3][64];
+        size_t n = 1 + round % 3;
+
+        memset(w, 0, sizeof(w));
+        memset(elem, 0, sizeof(elem));
+        for (size_t i = 0; i < n; i++) {
+            w[i].chan = c;
+            w[i].elem = elem[i];
+            w[i].timeout_ns = DEADLINE;
+            worker_start(&w[i], putting ? (i ? worker_put : worker_put_for) : (i ? worker_get : worker_get_for));
+        }
+        for (size_t i = 0; i < n; i++)
+            worker_wait_asleep(&w[i]);
+        must(!spool_unref(c));
+        for (size_t i = 0; i < n; i++)
+            must_be(worker_join(&w[i]), -EPIPE);
+    }
+}
+END_TEST
+
+static atomic_size_t dropped;
+static pid_t dropped_by;
+
+static void count_drop(void *elem)
+{
+    (void)elem;
+    dropped_by = self_tid();
+    atomic_fetch_add(&dropped, 1);
+}
+
+/* Putters parked on a full channel keep their elements; those in the channel are dropped, once each. */
+START_TEST(test_unref_wakes_and_drops)
+{
+    spool_chan *c = chan_that_blocks(true, _i % 2 ? 24 : 8);
+    struct worker w[3];
+    char elem[64] = { 0 };
+
+    memset(w, 0, sizeof(w));
+    must_be(spool_set_drop(c, count_drop), 0);
+    for (size_t i = 0; i < 3; i++) {
+        w[i].chan = c;
+        w[i].elem = elem;
+        worker_start(&w[i], worker_put);
+    }
+    for (size_t i = 0; i < 3; i++)
+        worker_wait_asleep(&w[i]);
+    must_be(atomic_load(&dropped), 0);
+    must(!spool_unref(c));
+    must_be(atomic_load(&dropped), 2);
+    must_be(dropped_by, self_tid());
+    for (size_t i = 0; i < 3; i++)
+        must_be(worker_join(&w[i]), -EPIPE);
+    must_be(atomic_load(&dropped), 2);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("wait");
+    TCase *tc = case_new(s, "time");
+
+    tcase_add_loop_test(tc, test_timeout, 0, 4);
+    tcase_add_test(tc, test_timeout_0);
+    tcase_add_loop_test(tc, test_timeout_extreme, 0, 2);
+    tcase_add_loop_test(tc, test_in_time, 0, 2);
+
+    tc = case_new(s, "signals");
+    tcase_add_loop_test(tc, test_eintr_storm, 0, 2);
+    tcase_add_loop_test(tc, test_eintr_then, 0, 4);
+    tcase_add_loop_test(tc, test_handler_puts, 0, 6);
+    tcase_add_test(tc, test_handler_ends_own_wait);
+    tcase_add_loop_test(tc, test_handler_against_blocking, 0, 4);
+
+    tc = case_new(s, "wake");
+    tcase_add_loop_test(tc, test_wakes_one, 0, 4);
+    tcase_add_loop_test(tc, test_wakes_as_many, 0, 2);
+    tcase_add_test(tc, test_wakes_per_put);
+    tcase_add_loop_test(tc, test_wake_passed_on, 0, 2);
+    tcase_add_test(tc, test_ping_pong);
+    tcase_add_loop_test(tc, test_wake_at_each_instant, 0, 2);
+    tcase_add_loop_test(tc, test_idle, 0, 2);
+
+    tc = case_new(s, "unref");
+    tcase_add_loop_test(tc, test_unref_wakes, 0, 2);
+    tcase_add_loop_test(tc, test_unref_wakes_and_drops, 0, 2);
+    return run_suite(s, "test_wait");
+}
