@@ -124,11 +124,9 @@ static int lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
 {
     uint64_t pos;
-    /* One who took the last element of a closed channel may have taken the grant of one who sleeps: that wakes all. */
-    if (spool__lane_can(lane, side, &pos) != 0)
-        return;
-    size_t len = spool__ring_len(&lane->ring);
-    spool__gate_hand_on(&lane->gates[side], side == SPOOL__GET ? len : lane->ring.capacity - len);
+    /* Not by comparing with the grants that are under way: whoever has one may be busy elsewhere, or have stopped. */
+    if (spool__lane_can(lane, side, &pos) == 0)
+        spool__gate_wake(&lane->gates[side]);
 }
 
 static int lane_wait(struct spool__lane *lane, enum spool__side side, void *elem, int64_t timeout_ns)

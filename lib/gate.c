@@ -8,6 +8,7 @@
  * was in a system call meanwhile can tell.
  */
 #define T_GRANT UINT64_C(1)
+#define T_SHUT (UINT64_C(1) << 31) /* the channel is closed: nobody sleeps any more, whoever takes which grant */
 #define T_WAIT (UINT64_C(1) << 32)
 #define T_PENDING (UINT64_C(1) << 54)
 #define T_VERSION (UINT64_C(1) << 55)
@@ -33,7 +34,7 @@
 
 static inline uint32_t t_granted(uint64_t t)
 {
-    return (uint32_t)t;
+    return (uint32_t)t & UINT32_C(0x7fffffff);
 }
 
 static inline uint32_t t_waiting(uint64_t t)
@@ -92,23 +93,20 @@ static void deliver_to_threads(struct spool__gate *g, uint64_t t, uint32_t calls
         if (!(now & T_PENDING))
             return;
         t = now;
-        calls = t_granted(t);
+        calls = t & T_SHUT ? INT_MAX : t_granted(t);
     }
 }
 
-/* Grants one thread, or all; false if none waited. */
-static bool wake_thread(struct spool__gate *g, bool all)
+/* Grants one thread; false if none waited. */
+static bool wake_thread(struct spool__gate *g)
 {
     uint64_t t = spool__load(&g->threads, RELAXED);
-    for (;;) {
-        uint32_t n = all ? t_waiting(t) : t_waiting(t) > 0;
-        if (n == 0)
-            break;
-        uint64_t granted = ((t - n * T_WAIT + n * T_GRANT) | T_PENDING) + T_VERSION;
+    while (t_waiting(t)) {
+        uint64_t granted = ((t - T_WAIT + T_GRANT) | T_PENDING) + T_VERSION;
         /* Release: what was published is seen by the thread that takes the grant. */
         if (spool__cas(&g->threads, &t, granted, RELEASE)) {
             /* Who left the mark may have stopped: then call for all that are granted. */
-            deliver_to_threads(g, granted, t & T_PENDING ? t_granted(granted) : n);
+            deliver_to_threads(g, granted, t & T_PENDING ? t_granted(granted) : 1);
             return true;
         }
     }
@@ -117,48 +115,63 @@ static bool wake_thread(struct spool__gate *g, bool all)
     return false;
 }
 
+/* Lets every thread go, and none sleep from now on. */
+static void shut_threads(struct spool__gate *g)
+{
+    uint64_t t = spool__load(&g->threads, RELAXED);
+    while (!(t & T_SHUT)) {
+        uint64_t shut = (t | T_SHUT | T_PENDING) + T_VERSION;
+        if (spool__cas(&g->threads, &t, shut, RELEASE))
+            t = shut;
+    }
+    if (t & T_PENDING)
+        deliver_to_threads(g, t, INT_MAX);
+}
+
+/* How many writes stand for every select that is granted. */
+static inline uint32_t all_granted(uint64_t s)
+{
+    return s_granted(s) > 1 ? s_granted(s) : 1;
+}
+
 /*
- * One edge for the selects in whose epoll set the descriptor is. When a stranger has filled the counter to the brim, a
- * write would make no edge: then empty it first.
+ * An edge, n times, for the selects in whose epoll set the descriptor is. When a stranger has filled the counter to the
+ * brim, a write would make no edge: then empty it first, and make up for edges that were swallowed with it.
  */
-static void signal_fd(struct spool__gate *g, uint64_t what)
+static void signal_fd(struct spool__gate *g, uint64_t what, uint32_t n)
 {
     /* The word was read before: whoever let it ask for a call had made the descriptor. Pairs with arm and drain. */
     spool__fence();
     int fd = spool__load(&g->fd_plus_1, RELAXED) - 1;
-    for (int tries = 0; tries < 3; tries++) {
-        if (spool__sys_eventfd_write(fd, what) != -EAGAIN)
+    for (int full = 0; n > 0;) {
+        if (spool__sys_eventfd_write(fd, what) != -EAGAIN) {
+            n--;
+        } else if (full++ < 3) {
+            (void)spool__sys_eventfd_read(fd);
+            n = all_granted(spool__load(&g->selects, RELAXED));
+        } else {
             return;
-        (void)spool__sys_eventfd_read(fd);
+        }
     }
 }
 
 /*
- * Makes writes for what is pending, s being the word as last seen. The mark goes when nothing was granted or drained
- * since before them; else they are made again for whoever changed it and may have stopped. If the descriptor was
- * drained meanwhile, a write may have come after that and made it readable for nothing, with the gate none the wiser:
- * then make a signal of it, which the next drain ends.
+ * Makes writes for what is pending, s being the word as last seen. The mark goes when nothing was signalled since
+ * before them. After a drain it goes too: who drained looks for work then, and takes over what is owed. Else they are
+ * made again for whoever signalled and may have stopped. That a select took its grant is no reason to write again.
  */
 static void deliver_to_selects(struct spool__gate *g, uint64_t s, uint32_t writes)
 {
     for (;;) {
-        do
-            signal_fd(g, WRITE_WAKE);
-        while (writes-- > 1);
+        signal_fd(g, WRITE_WAKE, writes);
         uint64_t now = spool__load(&g->selects, RELAXED);
-        for (;;) {
-            bool again = (now ^ s) >= S_VERSION && (now & (S_PENDING | S_LISTENING));
-            if (!again && !(now & S_PENDING))
+        while ((now & S_PENDING) && ((now ^ s) < S_VERSION || (now & S_LISTENING)))
+            if (spool__cas(&g->selects, &now, now & ~S_PENDING, RELAXED))
                 return;
-            uint64_t next = !again ? now & ~S_PENDING : now & S_LISTENING ? s_signalled(now) : now;
-            if (next != now && !spool__cas(&g->selects, &now, next, RELEASE))
-                continue;
-            if (!again)
-                return;
-            s = next;
-            writes = now & S_PENDING ? s_granted(s) : 1;
-            break;
-        }
+        if (!(now & S_PENDING))
+            return;
+        s = now;
+        writes = all_granted(s);
     }
 }
 
@@ -170,13 +183,14 @@ static void wake_select(struct spool__gate *g, bool thread_granted)
         bool grant = !thread_granted && s_waiting(s);
         if (!grant && !(s & S_LISTENING) && !s_drainers(s)) {
             if (s & S_PENDING)
-                deliver_to_selects(g, s, s_granted(s));
+                deliver_to_selects(g, s, all_granted(s));
             return;
         }
         uint64_t woken = s_signalled(grant ? s - S_WAIT + S_GRANT : s);
         if (spool__cas(&g->selects, &s, woken, RELEASE)) {
-            /* Who left the mark may have stopped: then write for all that are granted. */
-            deliver_to_selects(g, woken, s & S_PENDING ? s_granted(woken) : 1);
+            /* Who left the mark may have stopped, who drains may swallow: then write for all that are granted. */
+            bool all = (s & S_PENDING) || s_drainers(s);
+            deliver_to_selects(g, woken, all ? all_granted(woken) : 1);
             return;
         }
     }
@@ -184,7 +198,7 @@ static void wake_select(struct spool__gate *g, bool thread_granted)
 
 void spool__gate_wake_slow(struct spool__gate *g)
 {
-    bool granted = wake_thread(g, false);
+    bool granted = wake_thread(g);
     wake_select(g, granted);
 }
 
@@ -199,21 +213,21 @@ static void clear_pending(struct spool__gate *g, uint64_t s)
 void spool__gate_wake_all(struct spool__gate *g)
 {
     spool__fence_after_rmw();
-    (void)wake_thread(g, true);
+    shut_threads(g);
     uint64_t s = spool__load(&g->selects, RELAXED);
     while (s & SPOOL__GATE_SELECTS_CALL) {
         uint32_t n = s_waiting(s);
         if (n == 0 && (s & S_PENDING)) {
             /* Who granted them is still at it, or has stopped: each that was woken wakes one more. */
-            signal_fd(g, WRITE_CLOSE);
+            signal_fd(g, WRITE_CLOSE, 1);
             return;
         }
         uint64_t woken = s_signalled(s - n * S_WAIT + n * S_GRANT);
         if (!spool__cas(&g->selects, &s, woken, RELEASE))
             continue;
         /* Each write wakes one select that sleeps, so as many writes as waited; for strangers one is enough. */
-        for (uint32_t i = 0; i < (n ? n : 1); i++)
-            signal_fd(g, WRITE_CLOSE);
+        bool all = (s & S_PENDING) || s_drainers(s);
+        signal_fd(g, WRITE_CLOSE, all ? all_granted(woken) : n ? n : 1);
         clear_pending(g, woken);
         return;
     }
@@ -223,7 +237,7 @@ void spool__gate_tell_next(struct spool__gate *g)
 {
     if ((spool__load(&g->selects, RELAXED) & S_EXPORTED) && spool__load(&g->told, RELAXED) < TELL_MAX &&
         spool__add(&g->told, 1, RELAXED) < TELL_MAX)
-        signal_fd(g, WRITE_CLOSE);
+        signal_fd(g, WRITE_CLOSE, 1);
 }
 
 void spool__gate_announce(struct spool__gate *g)
@@ -248,6 +262,10 @@ bool spool__gate_sleep(struct spool__gate *g, int64_t deadline)
 {
     for (;;) {
         uint64_t t = spool__load(&g->threads, RELAXED);
+        if (t & T_SHUT) {
+            (void)spool__gate_leave(g);
+            return true;
+        }
         if (t_granted(t)) {
             if (spool__cas(&g->threads, &t, t - T_GRANT, ACQUIRE))
                 return true;
@@ -255,18 +273,6 @@ bool spool__gate_sleep(struct spool__gate *g, int64_t deadline)
             return spool__gate_leave(g);
         }
     }
-}
-
-void spool__gate_hand_on(struct spool__gate *g, size_t work)
-{
-    if (work == 0)
-        return;
-    spool__fence_after_rmw();
-    if (!spool__gate_is_waited(g))
-        return;
-    /* A granted thread is sure to look, and to hand on itself. A granted select may be busy elsewhere for long. */
-    if (work > t_granted(spool__load(&g->threads, RELAXED)))
-        spool__gate_wake_slow(g);
 }
 
 void spool__gate_arm(struct spool__gate *g)

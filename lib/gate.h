@@ -33,7 +33,7 @@
  * tests/models holds the proofs: park.pml, poll.pml, mixed.pml.
  */
 struct spool__gate {
-    uint64_t threads; /* granted: 32 bits, the futex word; waiting: 22 bits, as many as there can be; pending; version */
+    uint64_t threads; /* granted: 31 bits, and shut: the futex word; waiting: 22 bits (all there can be); pending; version */
     uint64_t selects; /* waiting: 20 bits; granted: 20 bits; drainers: 8 bits; pending, listening, exported; version */
     int32_t fd_plus_1; /* 0 until first used */
     uint32_t told;     /* how often one who found the channel closed told the next */
@@ -73,13 +73,12 @@ void spool__gate_tell_next(struct spool__gate *g);
 
 /*
  * A thread's wait: announce; look for work; then either leave or sleep. leave says whether a grant was meant for this
- * thread, sleep whether it was granted (or else its deadline passed). After a grant, if there is more work than
- * threads are under way for, the thread hands on.
+ * thread, sleep whether it was granted (or else its deadline passed). After a grant the thread looks whether there is
+ * more work than it took, and if so wakes one more.
  */
 void spool__gate_announce(struct spool__gate *g);
 bool spool__gate_leave(struct spool__gate *g);
 bool spool__gate_sleep(struct spool__gate *g, int64_t deadline);
-void spool__gate_hand_on(struct spool__gate *g, size_t work);
 
 /* A select's: arm; look for work; when woken, or to stop: disarm, which says whether it was granted. */
 void spool__gate_arm(struct spool__gate *g);

@@ -4,8 +4,8 @@
 
 #include "util.h"
 
-static const size_t sizes[] = { 0, 1, 2, 3, 4, 7, 8, 9, 16, 24, 100, 4096 };
-static const size_t capacities[] = { 1, 2, 3, 7, 8, 1000 };
+static const size_t sizes[] = {0, 1, 2, 3, 4, 7, 8, 9, 16, 24, 100, 4096};
+static const size_t capacities[] = {1, 2, 3, 7, 8, 1000};
 
 #define N_SIZES ((int)(sizeof(sizes) / sizeof(*sizes)))
 #define N_CAPACITIES ((int)(sizeof(capacities) / sizeof(*capacities)))
@@ -114,15 +114,15 @@ START_TEST(test_new_errors)
         size_t size, capacity;
         int rc;
     } bad[] = {
-        { 8, 0, -EOPNOTSUPP },
-        { 0, 0, -EOPNOTSUPP },
-        { 8, SPOOL_UNBOUNDED, -EOPNOTSUPP },
-        { 0, SPOOL_UNBOUNDED, -EOPNOTSUPP },
-        { SIZE_MAX, 2, -EOVERFLOW },
-        { SIZE_MAX / 2 + 1, 2, -EOVERFLOW },
-        { 2, SIZE_MAX / 2 + 1, -EOVERFLOW },
-        { SIZE_MAX, SIZE_MAX - 1, -EOVERFLOW },
-        { (size_t)1 << (sizeof(size_t) * 4), (size_t)1 << (sizeof(size_t) * 4), -EOVERFLOW },
+        {8, 0, -EOPNOTSUPP},
+        {0, 0, -EOPNOTSUPP},
+        {8, SPOOL_UNBOUNDED, -EOPNOTSUPP},
+        {0, SPOOL_UNBOUNDED, -EOPNOTSUPP},
+        {SIZE_MAX, 2, -EOVERFLOW},
+        {SIZE_MAX / 2 + 1, 2, -EOVERFLOW},
+        {2, SIZE_MAX / 2 + 1, -EOVERFLOW},
+        {SIZE_MAX, SIZE_MAX - 1, -EOVERFLOW},
+        {(size_t)1 << (sizeof(size_t) * 4), (size_t)1 << (sizeof(size_t) * 4), -EOVERFLOW},
     };
     spool_chan *c = sentinel;
 
@@ -152,9 +152,8 @@ START_TEST(test_new_too_large)
 
     /* The product can be counted or is even 0; the slots, the last one's padding or the positions may not. */
     static const size_t edge[][2] = {
-        { SIZE_MAX, 1 }, { SIZE_MAX - 64, 1 }, { SIZE_MAX / 2, 2 }, { 0, SIZE_MAX - 1 },
-        { 1, SIZE_MAX - 1 }, { 8, SIZE_MAX / 8 }, { 0, (size_t)1 << 62 }, { 1, (size_t)1 << 60 },
-        { 8, (size_t)1 << 48 }, { 9, (size_t)1 << 48 },
+        {SIZE_MAX, 1},     {SIZE_MAX - 64, 1},   {SIZE_MAX / 2, 2},    {0, SIZE_MAX - 1},    {1, SIZE_MAX - 1},
+        {8, SIZE_MAX / 8}, {0, (size_t)1 << 62}, {1, (size_t)1 << 60}, {8, (size_t)1 << 48}, {9, (size_t)1 << 48},
     };
     for (size_t i = 0; i < sizeof(edge) / sizeof(*edge); i++) {
         rc = spool_chan_new(&c, edge[i][0], edge[i][1]);
@@ -206,8 +205,8 @@ END_TEST
 /* Keeps the ring full, empty or in between while it goes round very often. */
 START_TEST(test_wrap)
 {
-    static const size_t few[] = { 1, 2, 3, 7 };
-    static const size_t kinds[] = { 0, 1, 8, 24 };
+    static const size_t few[] = {1, 2, 3, 7};
+    static const size_t kinds[] = {0, 1, 8, 24};
     size_t capacity = few[_i % 4];
     spool_chan *c = chan_new(kinds[_i / 4], capacity);
     uint64_t put = 0;
@@ -302,7 +301,7 @@ static void drop_nothing(void *elem)
 
 START_TEST(test_null_handle)
 {
-    char b[8] = { 0 };
+    char b[8] = {0};
 
     must_be(spool_put(NULL, b), -EINVAL);
     must_be(spool_try_put(NULL, b), -EINVAL);
@@ -448,8 +447,8 @@ START_TEST(test_closed_at_each_place)
                     must_be(spool_len(c), left);
                     for (size_t i = 0; i < left; i++)
                         get_tag(c, i);
-                    must_be(spool_try_get(c, (char[24]){ 0 }), -EPIPE);
-                    must_be(spool_try_put(c, (char[24]){ 0 }), -EPIPE);
+                    must_be(spool_try_get(c, (char[24]){0}), -EPIPE);
+                    must_be(spool_try_put(c, (char[24]){0}), -EPIPE);
                     spool_unref(c);
                 }
             }
@@ -645,7 +644,7 @@ static int ref_and_use(struct worker *w)
 {
     for (size_t i = 0; i < w->count; i++) {
         spool_chan *mine = spool_ref(w->chan);
-        uint64_t v[3] = { i, i, i };
+        uint64_t v[3] = {i, i, i};
 
         if (spool_try_put(mine, v) == 0)
             must(spool_try_get(mine, v) != -EPIPE);
@@ -681,13 +680,13 @@ END_TEST
 #define ODD_ERRNO 4242
 
 /* Makes the call with errno set to a value that nobody else sets; returns what the call did. */
-#define keeps_errno(call, want)                                                                                       \
-    do {                                                                                                              \
-        errno = ODD_ERRNO;                                                                                            \
-        long long keeps_rc_ = (long long)(call);                                                                      \
-        int keeps_errno_ = errno;                                                                                     \
-        must_be(keeps_errno_, ODD_ERRNO);                                                                             \
-        must_be(keeps_rc_, want);                                                                                     \
+#define keeps_errno(call, want)                                                                                        \
+    do {                                                                                                               \
+        errno = ODD_ERRNO;                                                                                             \
+        long long keeps_rc_ = (long long)(call);                                                                       \
+        int keeps_errno_ = errno;                                                                                      \
+        must_be(keeps_errno_, ODD_ERRNO);                                                                              \
+        must_be(keeps_rc_, want);                                                                                      \
     } while (0)
 
 START_TEST(test_errno)

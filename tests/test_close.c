@@ -43,7 +43,7 @@ static void crowd_is_refused(struct worker *w, char elems[][64])
 /* Putters that wait on a full channel keep their elements, and those in it are got. */
 START_TEST(test_blocked_putters)
 {
-    static const size_t capacities[] = { 1, 2, 3, 8 };
+    static const size_t capacities[] = {1, 2, 3, 8};
     size_t capacity = capacities[_i % 4];
     size_t size = _i / 4 ? 24 : 8;
     spool_chan *c = chan_new(size, capacity);
@@ -164,7 +164,7 @@ static int race_get_one(void *elem)
 
 static int race_get(struct worker *w)
 {
-    uint64_t next[PUTTERS] = { 0 };
+    uint64_t next[PUTTERS] = {0};
     char elem[64];
     int rc;
 
@@ -245,7 +245,7 @@ static void race_round(size_t capacity, uint64_t *seed)
 
 START_TEST(test_race)
 {
-    static const size_t kinds[][2] = { { 8, 1 }, { 8, 3 }, { 8, 64 }, { 24, 1 }, { 24, 3 }, { 24, 64 } };
+    static const size_t kinds[][2] = {{8, 1}, {8, 3}, {8, 64}, {24, 1}, {24, 3}, {24, 64}};
     uint64_t seed = 1 + (uint64_t)_i;
     size_t rounds = scaled(120);
 
@@ -260,34 +260,40 @@ END_TEST
 static struct {
     _Atomic(spool_chan *) chan;
     atomic_size_t got; /* in this round, + 1; 0 until the getter has seen the end */
+    atomic_bool end;
 } last;
 
 static int get_to_the_end(struct worker *w)
 {
-    for (size_t round = 0; round < w->count; round++) {
+    (void)w;
+    for (;;) {
         spool_chan *c;
         size_t got = 0;
         char elem[64];
         int rc;
 
-        while (!(c = atomic_exchange(&last.chan, NULL)))
+        while (!(c = atomic_exchange(&last.chan, NULL))) {
+            if (atomic_load(&last.end))
+                return 0;
             sched_yield();
+        }
         while ((rc = spool_try_get(c, elem)) != -EPIPE)
             got += rc == 0;
         atomic_store(&last.got, got + 1);
     }
-    return 0;
 }
 
 /* A getter that looks at an empty channel while something is put and the channel closed sees both, or neither. */
 START_TEST(test_race_with_last_put)
 {
-    struct worker w = { .count = scaled(25000) };
+    struct worker w = {0};
+    size_t rounds = scaled(25000);
+    int64_t end = now_ns() + 10 * SEC; /* on a busy machine the two threads hardly ever run at once */
     uint64_t seed = 31;
-    char elem[64] = { 0 };
+    char elem[64] = {0};
 
     worker_start(&w, get_to_the_end);
-    for (size_t round = 0; round < w.count; round++) {
+    for (size_t round = 0; round < rounds && now_ns() < end; round++) {
         spool_chan *c = chan_new(_i ? 24 : 8, 1 + rnd(&seed) % 3);
         size_t n = rnd(&seed) % (spool_capacity(c) + 1);
 
@@ -305,6 +311,7 @@ START_TEST(test_race_with_last_put)
         must_be(atomic_load(&last.got) - 1, n);
         spool_unref(c);
     }
+    atomic_store(&last.end, true);
     must_be(worker_join(&w), 0);
 }
 END_TEST
@@ -319,7 +326,7 @@ START_TEST(test_race_with_parking)
     for (size_t round = 0; round < rounds; round++) {
         spool_chan *c = chan_new(8, 1);
         uint64_t v = 0;
-        struct worker w = { .chan = c, .elem = &v };
+        struct worker w = {.chan = c, .elem = &v};
         int64_t end;
 
         if (putting)

@@ -232,7 +232,7 @@ static spool_chan *const sentinel = (spool_chan *)(uintptr_t)0x5e5e5e50;
 
 static void use_chan(spool_chan *put, spool_chan *get)
 {
-    uint64_t v[3] = { 5, 6, 7 };
+    uint64_t v[3] = {5, 6, 7};
 
     must_be(spool_try_put(put, v), 0);
     must_be(spool_try_get(get, v), 0);
@@ -527,18 +527,18 @@ static void end_nothing(struct scene *s)
 
 /* What needs memory, in the first place; what needs descriptors follows. */
 static const struct operation operations[] = {
-    { "chan_new", make_nothing, op_chan_new, check_sentinels, use_a, end_nothing },
-    { "chan_new, large", make_nothing, op_chan_new_large, check_sentinels, use_a, end_nothing },
-    { "pair_new", make_nothing, op_pair_new, check_sentinels, use_a_and_b, end_nothing },
-    { "go", make_nothing, op_go, check_go, use_go, end_nothing },
-    { "select_new", make_nothing, op_select_new, check_sentinels, use_select, end_nothing },
-    { "select_get", make_select, op_select_get, check_select, use_select_get, end_select },
-    { "select_put", make_select, op_select_put, check_select, use_select_put, end_select },
-    { "select_fd", make_select, op_select_fd, check_select, use_select_fd, end_select },
-    { "select_poll_fd", make_select, op_poll_fd, check_select, use_poll_fd, end_select },
-    { "select_enable", make_select, op_enable, check_enable, use_enable, end_select },
-    { "fd", make_chan, op_fd, check_chan, use_fd, end_chan },
-    { "put_fd", make_chan, op_put_fd, check_chan, use_put_fd, end_chan },
+    {"chan_new", make_nothing, op_chan_new, check_sentinels, use_a, end_nothing},
+    {"chan_new, large", make_nothing, op_chan_new_large, check_sentinels, use_a, end_nothing},
+    {"pair_new", make_nothing, op_pair_new, check_sentinels, use_a_and_b, end_nothing},
+    {"go", make_nothing, op_go, check_go, use_go, end_nothing},
+    {"select_new", make_nothing, op_select_new, check_sentinels, use_select, end_nothing},
+    {"select_get", make_select, op_select_get, check_select, use_select_get, end_select},
+    {"select_put", make_select, op_select_put, check_select, use_select_put, end_select},
+    {"select_fd", make_select, op_select_fd, check_select, use_select_fd, end_select},
+    {"select_poll_fd", make_select, op_poll_fd, check_select, use_poll_fd, end_select},
+    {"select_enable", make_select, op_enable, check_enable, use_enable, end_select},
+    {"fd", make_chan, op_fd, check_chan, use_fd, end_chan},
+    {"put_fd", make_chan, op_put_fd, check_chan, use_put_fd, end_chan},
 };
 
 enum { N_OPERATIONS = sizeof(operations) / sizeof(*operations) };
@@ -721,7 +721,7 @@ START_TEST(test_nothing_left)
     spool_chan *a = NULL;
     spool_chan *b = NULL;
     spool_select *sel = NULL;
-    struct worker w = { 0 };
+    struct worker w = {0};
     struct scene s;
     long asked;
     uint64_t v = 0;
@@ -896,7 +896,7 @@ static void fails_with(int index, int *switch_, int error)
 
 START_TEST(test_kernel_says)
 {
-    static const int errors[] = { EMFILE, ENFILE, ENOMEM };
+    static const int errors[] = {EMFILE, ENFILE, ENOMEM};
 
     world_begin();
     for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
@@ -913,7 +913,7 @@ END_TEST
 
 START_TEST(test_epoll_says)
 {
-    static const int errors[] = { ENOSPC, ENOMEM };
+    static const int errors[] = {ENOSPC, ENOMEM};
 
     world_begin();
     for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
@@ -929,7 +929,7 @@ END_TEST
 /* No thread can be made: nothing is started, nothing waited for, and idle threads are still used. */
 START_TEST(test_no_thread)
 {
-    static const int errors[] = { EAGAIN, ENOMEM };
+    static const int errors[] = {EAGAIN, ENOMEM};
     int threads = count_threads();
     int fds;
     struct scene s;

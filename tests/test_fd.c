@@ -41,7 +41,7 @@ static int try_get(spool_chan *c)
 
 static int try_put(spool_chan *c)
 {
-    char elem[64] = { 0 };
+    char elem[64] = {0};
 
     return spool_try_put(c, elem);
 }
@@ -213,7 +213,7 @@ START_TEST(test_put_level)
             }
             must_be(try_put(c), -EAGAIN);
             must(!fd_readable(fd));
-            must_be(spool_put_for(c, (char[24]){ 0 }, 0), -EAGAIN);
+            must_be(spool_put_for(c, (char[24]){0}, 0), -EAGAIN);
             must(!fd_readable(fd));
         }
         spool_unref(c);
@@ -274,7 +274,7 @@ START_TEST(test_closed)
             (void)try_get(c);
         }
         must_be(try_get(c), -EPIPE);
-        must_be(spool_get_for(c, (char[8]){ 0 }, MS), -EPIPE);
+        must_be(spool_get_for(c, (char[8]){0}, MS), -EPIPE);
         must(fd_readable(get));
         must(fd_readable(put));
         spool_unref(c);
@@ -311,7 +311,7 @@ static uint32_t kind_events(enum kind kind)
 
 static void poller_init(struct poller *p, enum kind kind, int fd)
 {
-    struct epoll_event ev = { .events = kind_events(kind) };
+    struct epoll_event ev = {.events = kind_events(kind)};
 
     p->kind = kind;
     p->fd = fd;
@@ -331,8 +331,8 @@ static void poller_end(struct poller *p)
 
 static bool poller_sees(struct poller *p, int ms)
 {
-    struct pollfd pfd = { p->fd, POLLIN, 0 };
-    struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+    struct pollfd pfd = {p->fd, POLLIN, 0};
+    struct timeval tv = {ms / 1000, ms % 1000 * 1000};
     struct epoll_event ev;
     fd_set set;
     int n;
@@ -358,7 +358,7 @@ static bool poller_sees(struct poller *p, int ms)
 /* For EPOLLONESHOT: asks again, which reports what is readable already. */
 static void poller_again(struct poller *p)
 {
-    struct epoll_event ev = { .events = kind_events(p->kind) };
+    struct epoll_event ev = {.events = kind_events(p->kind)};
 
     if (p->kind == BY_ONESHOT || p->kind == BY_ET_ONESHOT)
         must_be(epoll_ctl(p->epoll, EPOLL_CTL_MOD, p->fd, &ev), 0);
@@ -452,7 +452,7 @@ END_TEST
 /* Somebody writes to it: readable without reason, until a try that cannot. */
 START_TEST(test_stranger_writes)
 {
-    static const uint64_t values[] = { 1, 7, UINT64_C(1) << 32, UINT64_C(0xfffffffffffffffe) };
+    static const uint64_t values[] = {1, 7, UINT64_C(1) << 32, UINT64_C(0xfffffffffffffffe)};
 
     for (size_t k = 0; k < sizeof(values) / sizeof(*values); k++) {
         spool_chan *c = chan_new(8, 2);
@@ -545,7 +545,7 @@ static atomic_bool pest_end;
 static int pester(struct worker *w)
 {
     const int *fds = w->more;
-    uint64_t v[2] = { UINT64_C(0xfffffffffffffffe), 1 };
+    uint64_t v[2] = {UINT64_C(0xfffffffffffffffe), 1};
 
     for (unsigned i = 0; !atomic_load(&pest_end); i++) {
         for (size_t k = 0; k < 2; k++)
@@ -569,9 +569,9 @@ static int put_count(struct worker *w)
 START_TEST(test_stranger_saturates)
 {
     spool_chan *c = chan_new(8, 4);
-    int fds[2] = { get_fd(c), put_fd(c) };
-    struct worker pest = { .more = fds };
-    struct worker putter = { .chan = c, .count = scaled(50000) };
+    int fds[2] = {get_fd(c), put_fd(c)};
+    struct worker pest = {.more = fds};
+    struct worker putter = {.chan = c, .count = scaled(50000)};
     struct poller p;
 
     poller_init(&p, _i ? BY_ET : BY_POLL, fds[0]);
@@ -632,7 +632,7 @@ static void flow_note(uint64_t v)
  */
 static int flow_poll(struct worker *w)
 {
-    struct epoll_event ev = { .events = EPOLLIN };
+    struct epoll_event ev = {.events = EPOLLIN};
     struct poller p;
     uint64_t v;
     int rc;
@@ -707,7 +707,7 @@ static void flow_run(size_t capacity, size_t putters, const enum kind *pollers, 
     spool_unref(flow.chan);
 }
 
-static const size_t flow_capacities[] = { 1, 3, 64 };
+static const size_t flow_capacities[] = {1, 3, 64};
 
 /* One poller of each kind against three putters. */
 START_TEST(test_flow_one_poller)
@@ -725,13 +725,13 @@ START_TEST(test_flow_mixed)
         enum kind pollers[3];
         size_t n_pollers, getters;
     } mixes[] = {
-        { { BY_POLL, BY_POLL }, 2, 0 },
-        { { BY_ET, BY_ET }, 2, 0 },
-        { { BY_EXCLUSIVE, BY_EXCLUSIVE, BY_EXCLUSIVE }, 3, 0 },
-        { { BY_POLL, BY_ET, BY_ONESHOT }, 3, 0 },
-        { { BY_POLL }, 1, 1 },
-        { { BY_ET }, 1, 1 },
-        { { BY_LT, BY_EXCLUSIVE }, 2, 2 },
+        {{BY_POLL, BY_POLL}, 2, 0},
+        {{BY_ET, BY_ET}, 2, 0},
+        {{BY_EXCLUSIVE, BY_EXCLUSIVE, BY_EXCLUSIVE}, 3, 0},
+        {{BY_POLL, BY_ET, BY_ONESHOT}, 3, 0},
+        {{BY_POLL}, 1, 1},
+        {{BY_ET}, 1, 1},
+        {{BY_LT, BY_EXCLUSIVE}, 2, 2},
     };
     enum { N = sizeof(mixes) / sizeof(*mixes) };
     size_t mix = (size_t)_i % N;
@@ -760,7 +760,7 @@ static int poll_and_put(struct worker *w)
 START_TEST(test_flow_put_poller)
 {
     spool_chan *c = chan_new(8, flow_capacities[_i / N_KINDS]);
-    struct worker w = { .chan = c, .index = (size_t)(_i % N_KINDS), .count = scaled(8000) };
+    struct worker w = {.chan = c, .index = (size_t)(_i % N_KINDS), .count = scaled(8000)};
     uint64_t seed = 9;
     uint64_t v;
 
@@ -779,7 +779,7 @@ END_TEST
 /* A long run for the likeliest use: one event loop, several putters. */
 START_TEST(test_flow_long)
 {
-    static const enum kind kinds[] = { BY_POLL, BY_ET };
+    static const enum kind kinds[] = {BY_POLL, BY_ET};
     enum kind kind = kinds[_i % 2];
 
     flow_run(_i / 2 ? 256 : 16, 4, &kind, 1, 0, scaled(100000));

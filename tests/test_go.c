@@ -76,9 +76,9 @@ START_TEST(test_errors)
         size_t size, capacity;
         int rc;
     } bad[] = {
-        { 8, 0, -EOPNOTSUPP },
-        { 8, SPOOL_UNBOUNDED, -EOPNOTSUPP },
-        { SIZE_MAX, 2, -EOVERFLOW },
+        {8, 0, -EOPNOTSUPP},
+        {8, SPOOL_UNBOUNDED, -EOPNOTSUPP},
+        {SIZE_MAX, 2, -EOVERFLOW},
     };
     int threads = count_threads();
     spool_chan *c = sentinel;
@@ -279,7 +279,7 @@ static void wait_inside(void *arg)
 
 START_TEST(test_go_wait)
 {
-    static const int64_t limits[] = { 1, MS, 30 * MS };
+    static const int64_t limits[] = {1, MS, 30 * MS};
     atomic_int steps = 0;
     spool_chan *c;
 
@@ -315,7 +315,7 @@ static void note_signal(int signo)
 /* Several wait at once, some with a limit, and signals interrupt them. */
 START_TEST(test_go_wait_blocked)
 {
-    static const int64_t limits[] = { -1, INT64_MIN, INT64_MAX, INT64_MAX - 1 };
+    static const int64_t limits[] = {-1, INT64_MIN, INT64_MAX, INT64_MAX - 1};
     atomic_int steps = 0;
     spool_chan *c = go(pulse, &steps, 8, 1);
     struct worker w[4];
@@ -346,7 +346,7 @@ START_TEST(test_go_wait_eintr)
 {
     atomic_int steps = 0;
     spool_chan *c = go(pulse, &steps, 8, 1);
-    struct worker w = { .timeout_ns = 300 * MS };
+    struct worker w = {.timeout_ns = 300 * MS};
     int64_t least = INT64_MAX;
 
     on_signal(SIGUSR1, note_signal);
@@ -398,7 +398,7 @@ static bool comm_is(pid_t tid, const char *want)
 /* The thread is called as its channel is, also a reused one, and also when named from inside. */
 START_TEST(test_thread_name)
 {
-    struct thread_facts f = { 0 };
+    struct thread_facts f = {0};
     spool_chan *c = go(tell_facts, &f, 8, 1);
 
     wait_until(atomic_load(&f.ready));
@@ -451,7 +451,7 @@ static void name_self(void *arg)
 
 START_TEST(test_thread_name_from_inside)
 {
-    struct thread_facts f = { 0 };
+    struct thread_facts f = {0};
     spool_chan *c = go(name_self, &f, 8, 1);
 
     wait_until(atomic_load(&f.ready));
@@ -475,10 +475,10 @@ static void upset_mask(void *arg)
 
 START_TEST(test_signal_mask)
 {
-    static const int signals[] = { SIGUSR1, SIGUSR2, SIGTERM };
+    static const int signals[] = {SIGUSR1, SIGUSR2, SIGTERM};
 
     for (int i = 0; i < 32; i++) {
-        struct thread_facts f = { .end = true };
+        struct thread_facts f = {.end = true};
         sigset_t mask;
         sigset_t after;
 

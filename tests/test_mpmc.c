@@ -94,7 +94,7 @@ static void flow_check(const char *elem, size_t next[MOST_THREADS])
 
 static int flow_get(struct worker *w)
 {
-    size_t next[MOST_THREADS] = { 0 };
+    size_t next[MOST_THREADS] = {0};
     char elem[MAX_SIZE];
     int rc = 0;
 
@@ -160,9 +160,9 @@ static void flow_run(size_t size, size_t capacity, size_t putters, size_t getter
     spool_unref(flow.chan);
 }
 
-static const size_t flow_sizes[] = { 1, 8, 24, 4096 };
-static const size_t flow_capacities[] = { 1, 3, 64 };
-static const size_t flow_threads[][2] = { { 1, 1 }, { 4, 4 }, { 1, 4 }, { 4, 1 } };
+static const size_t flow_sizes[] = {1, 8, 24, 4096};
+static const size_t flow_capacities[] = {1, 3, 64};
+static const size_t flow_threads[][2] = {{1, 1}, {4, 4}, {1, 4}, {4, 1}};
 
 START_TEST(test_flow)
 {
@@ -185,7 +185,7 @@ static struct {
 
 static int seen_put(struct worker *w)
 {
-    uint64_t v[3] = { w->index, 0, 0 };
+    uint64_t v[3] = {w->index, 0, 0};
 
     for (size_t n = 0; n < seen.each; n++) {
         must_be(spool_put(seen.chan, v), 0);
@@ -257,7 +257,7 @@ START_TEST(test_room_is_visible)
         worker_start(&w[i], seen_get);
     for (size_t put = 0; put < total;) {
         size_t done = atomic_load(&seen.done);
-        uint64_t v[3] = { put, 0, 0 };
+        uint64_t v[3] = {put, 0, 0};
         int rc = spool_try_put(c, v);
 
         if (rc == -EAGAIN) {
@@ -279,7 +279,7 @@ enum { TAKERS = 4, SHARE = 250 };
 
 static int take_share(struct worker *w)
 {
-    char elem[64] = { 0 };
+    char elem[64] = {0};
 
     pthread_barrier_wait(w->more);
     for (size_t n = 0; n < SHARE; n++)
@@ -297,7 +297,7 @@ START_TEST(test_exact_for_all)
         bool putting = round / 2 % 2;
         struct worker w[TAKERS];
         pthread_barrier_t start;
-        char elem[64] = { 0 };
+        char elem[64] = {0};
 
         memset(w, 0, sizeof(w));
         must_be(pthread_barrier_init(&start, NULL, TAKERS), 0);
@@ -321,7 +321,7 @@ END_TEST
 
 static int put_and_get(struct worker *w)
 {
-    char elem[MAX_SIZE] = { 0 };
+    char elem[MAX_SIZE] = {0};
 
     for (size_t n = 0; n < w->count; n++) {
         (void)!spool_try_put(w->chan, elem);
@@ -333,11 +333,11 @@ static int put_and_get(struct worker *w)
 /* Threads that fight for the last room, and mostly lose, wear nothing out: afterwards there is room for all again. */
 START_TEST(test_capacity_stays)
 {
-    static const size_t kinds[][2] = { { 8, 1 }, { 24, 1 }, { 4096, 1 }, { 24, 3 }, { 4096, 3 } };
+    static const size_t kinds[][2] = {{8, 1}, {24, 1}, {4096, 1}, {24, 3}, {4096, 3}};
     size_t capacity = kinds[_i][1];
     spool_chan *c = chan_new(kinds[_i][0], capacity);
     struct worker w[4];
-    char elem[MAX_SIZE] = { 0 };
+    char elem[MAX_SIZE] = {0};
 
     memset(w, 0, sizeof(w));
     for (size_t i = 0; i < 4; i++) {
@@ -370,14 +370,14 @@ static struct {
     spool_chan *chan;
     size_t each;
     atomic_size_t clock;
-    struct {
+    struct stamps {
         size_t began, ended;
     } *puts;
 } order;
 
 static int order_put(struct worker *w)
 {
-    uint64_t elem[3] = { 0, 0, 0 };
+    uint64_t elem[3] = {0, 0, 0};
 
     for (size_t n = 0; n < order.each; n++) {
         elem[0] = w->index * order.each + n;
@@ -530,7 +530,7 @@ static void spin_below(uint64_t *seed, int64_t ns)
 /* With all others stopped anywhere in a put or get, one thread still drains the channel, fills it and drains it. */
 START_TEST(test_stopped_anywhere)
 {
-    static const size_t capacities[] = { 1, 2, 5, 64 };
+    static const size_t capacities[] = {1, 2, 5, 64};
     size_t capacity = capacities[_i % 4];
     struct worker w[VICTIMS];
     size_t rounds = scaled(200);
@@ -703,7 +703,7 @@ START_TEST(test_stopped_at_wake)
     bool closing = _i == 2 || _i == 3;
     size_t n = _i == 0 ? 1 : 2;
     spool_chan *c = chan_new(8, 4);
-    struct worker put = { .chan = c, .index = closing };
+    struct worker put = {.chan = c, .index = closing};
     struct worker get[2];
     uint64_t v = 2;
     int fd = -1;

@@ -31,7 +31,7 @@ static void get_tag(spool_chan *c, uint64_t tag)
 
 static int try_put(spool_chan *c)
 {
-    char elem[4096] = { 0 };
+    char elem[4096] = {0};
 
     return spool_try_put(c, elem);
 }
@@ -49,10 +49,10 @@ START_TEST(test_new_errors)
         size_t size, capacity;
         int rc;
     } bad[] = {
-        { 8, 0, -EOPNOTSUPP },
-        { 8, SPOOL_UNBOUNDED, -EOPNOTSUPP },
-        { SIZE_MAX, 2, -EOVERFLOW },
-        { 2, SIZE_MAX / 2 + 1, -EOVERFLOW },
+        {8, 0, -EOPNOTSUPP},
+        {8, SPOOL_UNBOUNDED, -EOPNOTSUPP},
+        {SIZE_MAX, 2, -EOVERFLOW},
+        {2, SIZE_MAX / 2 + 1, -EOVERFLOW},
     };
     spool_chan *a = sentinel;
     spool_chan *b = sentinel;
@@ -80,8 +80,8 @@ END_TEST
 /* Each direction has its own room, order and length; len is what comes in. */
 START_TEST(test_directions)
 {
-    static const size_t sizes[] = { 0, 1, 3, 8, 9, 24, 4096 };
-    static const size_t capacities[] = { 1, 2, 3, 8 };
+    static const size_t sizes[] = {0, 1, 3, 8, 9, 24, 4096};
+    static const size_t capacities[] = {1, 2, 3, 8};
     int fds = count_fds();
 
     for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
@@ -233,7 +233,7 @@ START_TEST(test_closed_at_once)
 
     for (size_t round = 0; round < rounds; round++) {
         spool_chan *ends[2];
-        struct worker w = { 0 };
+        struct worker w = {0};
         spool_chan *c;
         uint64_t v = 0;
 
@@ -276,7 +276,7 @@ START_TEST(test_blocked)
     spool_chan *mine;
     spool_chan *peer;
     struct worker w[3];
-    uint64_t v[3] = { 0 };
+    uint64_t v[3] = {0};
 
     pair_new(&mine, &peer, 8, 2);
     for (int i = 0; putting && i < 2; i++)
@@ -323,8 +323,8 @@ START_TEST(test_wakes_peer)
     spool_chan *b;
     uint64_t got = 0;
     uint64_t v = 5;
-    struct worker get = { 0 };
-    struct worker own = { 0 };
+    struct worker get = {0};
+    struct worker own = {0};
 
     pair_new(&a, &b, 8, 1);
     get.chan = b;
@@ -335,11 +335,11 @@ START_TEST(test_wakes_peer)
     worker_start(&own, worker_get);
     worker_wait_asleep(&get);
     worker_wait_asleep(&own);
-    must_be(spool_put(a, &(uint64_t){ 77 }), 0);
+    must_be(spool_put(a, &(uint64_t){77}), 0);
     must_be(worker_join(&get), 0);
     must_be(got, 77);
     worker_wait_asleep(&own);
-    must_be(spool_put(b, &(uint64_t){ 78 }), 0);
+    must_be(spool_put(b, &(uint64_t){78}), 0);
     must_be(worker_join(&own), 0);
     must_be(v, 78);
     spool_unref(a);
@@ -530,7 +530,7 @@ START_TEST(test_echo)
 {
     spool_chan *a;
     spool_chan *b;
-    struct worker w = { 0 };
+    struct worker w = {0};
     size_t size = _i % 2 ? 24 : 8;
     size_t n = scaled(20000);
     size_t put = 0;

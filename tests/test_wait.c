@@ -18,7 +18,7 @@ static spool_chan *chan_new(size_t size, size_t capacity)
 static spool_chan *chan_that_blocks(bool putting, size_t size)
 {
     spool_chan *c = chan_new(size, 2);
-    char elem[64] = { 0 };
+    char elem[64] = {0};
 
     for (int i = 0; putting && i < 2; i++)
         must_be(spool_put(c, elem), 0);
@@ -35,7 +35,7 @@ static int wait_for(spool_chan *c, bool putting, void *elem, int64_t timeout_ns)
 /* Never early, and about right at least once in a few tries: a loaded machine may be late at any of them. */
 START_TEST(test_timeout)
 {
-    static const int64_t timeouts[] = { 1, 999, US, 50 * US, 300 * US, MS, 2 * MS + 345678, 20 * MS, 100 * MS };
+    static const int64_t timeouts[] = {1, 999, US, 50 * US, 300 * US, MS, 2 * MS + 345678, 20 * MS, 100 * MS};
     bool putting = _i % 2;
     size_t size = _i / 2 ? 24 : 8;
     spool_chan *c = chan_that_blocks(putting, size);
@@ -70,7 +70,7 @@ END_TEST
 /* A limit of 0 never waits; what needs not wait does not look at its limit. */
 START_TEST(test_timeout_0)
 {
-    static const int64_t any[] = { 0, 1, -1, INT64_MIN, INT64_MAX, SEC };
+    static const int64_t any[] = {0, 1, -1, INT64_MIN, INT64_MAX, SEC};
     spool_chan *c = chan_new(8, 1);
     uint64_t v = 0;
 
@@ -95,15 +95,15 @@ END_TEST
 /* Every negative limit is for ever, and the largest ones do not wrap round to the past. */
 START_TEST(test_timeout_extreme)
 {
-    static const int64_t ever[] = { -1, -2, -SEC, INT64_MIN, INT64_MIN + 1, INT64_MAX, INT64_MAX - 1, INT64_MAX / 2,
-                                    INT64_MAX - 1000000000, SEC * 86400 * 365 };
+    static const int64_t ever[] = {-1, -2, -SEC, INT64_MIN, INT64_MIN + 1, SEC * 86400 * 365, INT64_MAX / 2,
+                                   INT64_MAX - SEC, INT64_MAX - 1, INT64_MAX};
     bool putting = _i % 2;
     uint64_t v;
     uint64_t other = 5;
 
     for (size_t i = 0; i < sizeof(ever) / sizeof(*ever); i++) {
         spool_chan *c = chan_that_blocks(putting, 8);
-        struct worker w = { .chan = c, .elem = &v, .timeout_ns = ever[i] };
+        struct worker w = {.chan = c, .elem = &v, .timeout_ns = ever[i]};
 
         v = 9;
         worker_start(&w, putting ? worker_put_for : worker_get_for);
@@ -124,7 +124,7 @@ START_TEST(test_in_time)
     spool_chan *c = chan_that_blocks(putting, 8);
     uint64_t v = 0;
     uint64_t other = 3;
-    struct worker w = { .chan = c, .elem = &v, .timeout_ns = DEADLINE };
+    struct worker w = {.chan = c, .elem = &v, .timeout_ns = DEADLINE};
 
     for (int i = 0; i < 50; i++) {
         worker_start(&w, putting ? worker_put_for : worker_get_for);
@@ -154,7 +154,7 @@ START_TEST(test_eintr_storm)
     spool_chan *c = chan_that_blocks(putting, 8);
     uint64_t v = 1;
     int64_t limit = 400 * MS;
-    struct worker w = { .chan = c, .elem = &v, .timeout_ns = limit };
+    struct worker w = {.chan = c, .elem = &v, .timeout_ns = limit};
     int64_t least = INT64_MAX;
 
     on_signal(SIGUSR1, count_signal);
@@ -188,7 +188,7 @@ START_TEST(test_eintr_then)
     spool_chan *c = chan_that_blocks(putting, 8);
     uint64_t v = 1;
     uint64_t other = 2;
-    struct worker w = { .chan = c, .elem = &v, .timeout_ns = -1 };
+    struct worker w = {.chan = c, .elem = &v, .timeout_ns = -1};
     timer_t storm;
 
     on_signal(SIGUSR1, count_signal);
@@ -257,7 +257,7 @@ static void handler_setup(spool_chan *c)
 /* The handler interrupts puts and gets of the same thread on the same channel, at any instruction. */
 START_TEST(test_handler_puts)
 {
-    static const size_t kinds[][2] = { { 8, 1 }, { 8, 3 }, { 8, 64 }, { 24, 1 }, { 24, 3 }, { 24, 64 } };
+    static const size_t kinds[][2] = {{8, 1}, {8, 3}, {8, 64}, {24, 1}, {24, 3}, {24, 64}};
     spool_chan *c = chan_new(kinds[_i][0], kinds[_i][1]);
     size_t size = kinds[_i][0];
     uint64_t put = 0;
@@ -353,8 +353,8 @@ static int get_all(struct worker *w)
 START_TEST(test_handler_against_blocking)
 {
     spool_chan *c = chan_new(_i % 2 ? 24 : 8, _i / 2 ? 1 : 5);
-    uint64_t next[2] = { 0, 0 };
-    struct worker w = { .chan = c, .more = next };
+    uint64_t next[2] = {0, 0};
+    struct worker w = {.chan = c, .more = next};
     long signals = (long)scaled(3000);
     uint64_t put = 0;
     timer_t storm;
@@ -411,7 +411,7 @@ START_TEST(test_wakes_one)
     bool timed = _i / 2;
     spool_chan *c = chan_that_blocks(putting, 8);
     struct worker w[CROWD];
-    uint64_t elems[CROWD] = { 0 };
+    uint64_t elems[CROWD] = {0};
     uint64_t v = 1;
     long sleeps[CROWD];
 
@@ -447,7 +447,7 @@ START_TEST(test_wakes_as_many)
     bool putting = _i % 2;
     spool_chan *c = chan_new(8, CROWD);
     struct worker w[CROWD];
-    uint64_t elems[CROWD] = { 0 };
+    uint64_t elems[CROWD] = {0};
     uint64_t v = 1;
 
     for (size_t batch = 1; batch <= CROWD; batch++) {
@@ -543,8 +543,8 @@ START_TEST(test_wake_passed_on)
         uint64_t b = 2;
         uint64_t v = 3;
         int64_t limit = 100 * US + (int64_t)(rnd(&seed) % (uint64_t)(200 * US));
-        struct worker hasty = { .chan = c, .elem = &a, .timeout_ns = limit };
-        struct worker patient = { .chan = c, .elem = &b, .timeout_ns = DEADLINE / 2 };
+        struct worker hasty = {.chan = c, .elem = &a, .timeout_ns = limit};
+        struct worker patient = {.chan = c, .elem = &b, .timeout_ns = DEADLINE / 2};
         int64_t end;
         int rc;
 
@@ -581,8 +581,8 @@ static int bounce(struct worker *w)
 
 START_TEST(test_ping_pong)
 {
-    spool_chan *c[2] = { chan_new(8, 1), chan_new(8, 1) };
-    struct worker w = { .more = c, .count = scaled(20000) };
+    spool_chan *c[2] = {chan_new(8, 1), chan_new(8, 1)};
+    struct worker w = {.more = c, .count = scaled(20000)};
     uint64_t seed = 12345;
     uint64_t v;
 
@@ -629,7 +629,7 @@ static int sweep_wait(struct worker *w)
 START_TEST(test_wake_at_each_instant)
 {
     bool putting = _i;
-    struct worker w = { .index = putting, .count = scaled(30000) };
+    struct worker w = {.index = putting, .count = scaled(30000)};
     uint64_t seed = 99;
     uint64_t v = 0;
 
@@ -662,7 +662,7 @@ START_TEST(test_idle)
     bool putting = _i % 2;
     spool_chan *c = chan_that_blocks(putting, 8);
     uint64_t v = 0;
-    struct worker w = { .chan = c, .elem = &v };
+    struct worker w = {.chan = c, .elem = &v};
     struct timespec before;
     struct timespec after;
     clockid_t clock;
@@ -733,7 +733,7 @@ START_TEST(test_unref_wakes_and_drops)
 {
     spool_chan *c = chan_that_blocks(true, _i % 2 ? 24 : 8);
     struct worker w[3];
-    char elem[64] = { 0 };
+    char elem[64] = {0};
 
     memset(w, 0, sizeof(w));
     must_be(spool_set_drop(c, count_drop), 0);

@@ -79,30 +79,30 @@ const char *__asan_default_options(void)
 
 /* ---- Checks --------------------------------------------------------------------------------------------------- */
 
-#define must(cond)                                                                                                    \
-    do {                                                                                                              \
-        if (!(cond))                                                                                                  \
-            ck_abort_msg("not so: %s", #cond);                                                                        \
+#define must(cond)                                                                                                     \
+    do {                                                                                                               \
+        if (!(cond))                                                                                                   \
+            ck_abort_msg("not so: %s", #cond);                                                                         \
     } while (0)
 
 /* For integers: says what it got. */
-#define must_be(expr, want)                                                                                           \
-    do {                                                                                                              \
-        long long must_got_ = (long long)(expr);                                                                      \
-        long long must_want_ = (long long)(want);                                                                     \
-        if (must_got_ != must_want_)                                                                                  \
-            ck_abort_msg("%s is %lld, not %lld (%s)", #expr, must_got_, must_want_, #want);                           \
+#define must_be(expr, want)                                                                                            \
+    do {                                                                                                               \
+        long long must_got_ = (long long)(expr);                                                                       \
+        long long must_want_ = (long long)(want);                                                                      \
+        if (must_got_ != must_want_)                                                                                   \
+            ck_abort_msg("%s is %lld, not %lld (%s)", #expr, must_got_, must_want_, #want);                            \
     } while (0)
 
 /* Waits for the event, not for a time. */
-#define wait_until(cond)                                                                                              \
-    do {                                                                                                              \
-        int64_t wait_end_ = now_ns() + DEADLINE;                                                                      \
-        while (!(cond)) {                                                                                             \
-            if (now_ns() > wait_end_)                                                                                 \
-                ck_abort_msg("never came true: %s", #cond);                                                           \
-            nap();                                                                                                    \
-        }                                                                                                             \
+#define wait_until(cond)                                                                                               \
+    do {                                                                                                               \
+        int64_t wait_end_ = now_ns() + DEADLINE;                                                                       \
+        while (!(cond)) {                                                                                              \
+            if (now_ns() > wait_end_)                                                                                  \
+                ck_abort_msg("never came true: %s", #cond);                                                            \
+            nap();                                                                                                     \
+        }                                                                                                              \
     } while (0)
 
 /* ---- Time and amounts ----------------------------------------------------------------------------------------- */
@@ -118,7 +118,7 @@ static inline int64_t now_ns(void)
 /* Between two looks at a condition. */
 static inline void nap(void)
 {
-    struct timespec ts = { 0, 100 * US };
+    struct timespec ts = {0, 100 * US};
 
     nanosleep(&ts, NULL);
 }
@@ -126,7 +126,7 @@ static inline void nap(void)
 /* For a window over which something is measured; never to let "enough" time pass. */
 static inline void sleep_ns(int64_t ns)
 {
-    struct timespec ts = { ns / SEC, ns % SEC };
+    struct timespec ts = {ns / SEC, ns % SEC};
 
     while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
         ;
@@ -470,7 +470,7 @@ static inline uint64_t elem_tag(const void *elem)
 
 static inline bool fd_readable(int fd)
 {
-    struct pollfd p = { fd, POLLIN, 0 };
+    struct pollfd p = {fd, POLLIN, 0};
     int n;
 
     do
@@ -483,7 +483,7 @@ static inline bool fd_readable(int fd)
 /* True if it became readable within the deadline. */
 static inline bool fd_wait_readable(int fd)
 {
-    struct pollfd p = { fd, POLLIN, 0 };
+    struct pollfd p = {fd, POLLIN, 0};
     int64_t end = now_ns() + DEADLINE;
     int n;
 
@@ -548,8 +548,8 @@ static inline int run_suite(Suite *suite, const char *name)
     skipped = atomic_load(&test_skips->count);
     results = srunner_failures(runner);
     for (int i = 0; i < failed; i++) {
-        printf("FAILED %s:%d: %s/%s: %s\n", tr_lfile(results[i]) ? tr_lfile(results[i]) : "?", tr_lno(results[i]),
-               name, tr_tcname(results[i]), tr_msg(results[i]));
+        printf("FAILED %s:%d: %s/%s: %s\n", tr_lfile(results[i]) ? tr_lfile(results[i]) : "?", tr_lno(results[i]), name,
+               tr_tcname(results[i]), tr_msg(results[i]));
     }
     free(results);
     fputs(test_skips->text, stdout);
