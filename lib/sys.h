@@ -109,13 +109,20 @@ static inline void spool__yield(void)
     (void)sched_yield();
 }
 
+/* clang takes calloc for a function that leaves errno alone, and would drop the store otherwise. */
+static inline void spool__sys_restore_errno(int saved)
+{
+    volatile int *at = &errno;
+    *at = saved;
+}
+
 /* Processors this thread may run on, at least 1. */
 static inline int spool__sys_cpus(void)
 {
     int saved = errno;
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
-    errno = saved;
+    spool__sys_restore_errno(saved);
     return n;
 }
 
@@ -130,7 +137,7 @@ static inline void *spool__sys_zalloc(size_t bytes)
 {
     int saved = errno;
     void *p = calloc(1, bytes);
-    errno = saved;
+    spool__sys_restore_errno(saved);
     return p;
 }
 
@@ -138,7 +145,7 @@ static inline void *spool__sys_realloc(void *old, size_t bytes)
 {
     int saved = errno;
     void *p = realloc(old, bytes);
-    errno = saved;
+    spool__sys_restore_errno(saved);
     return p;
 }
 
@@ -152,7 +159,7 @@ static inline int spool__sys_result(long r, int saved_errno)
     if (r >= 0)
         return (int)r;
     r = -errno;
-    errno = saved_errno;
+    spool__sys_restore_errno(saved_errno);
     return (int)r;
 }
 
