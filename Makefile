@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+#
+# GNU make. "make help" lists the targets and the variables.
+
+PKG_CONFIG ?= pkg-config
+INSTALL ?= install
+
+prefix = /usr/local
+libdir = $(prefix)/lib
+includedir = $(prefix)/include
+pkgconfigdir = $(libdir)/pkgconfig
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+# A sanitizer changes every object, so it has a folder of its own.
+BUILD = build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
+CFLAGS ?= -O2 -g
+
+version := $(subst $(space),.,$(strip $(shell sed -n 's/^.define SPOOL_VERSION_[A-Z]* //p' include/spool.h)))
+soname := libspool.so.$(firstword $(subst ., ,$(version)))
+realname := libspool.so.$(version)
+
+# Evaluates $2 when $1 is first used, not when this file is read: "make deps check" may start without a compiler.
+once = $(eval $1 := $2)$($1)
+
+# The 16-byte compare-and-swap of x86-64, where that is what the compiler makes code for.
+predefined = $(shell $(CC) $(CPPFLAGS) $(CFLAGS) -dM -E -x c /dev/null)
+cx16 = $(call once,cx16,$(if $(findstring __x86_64__,$(predefined)),-mcx16))
+check_cflags = $(call once,check_cflags,$(shell $(PKG_CONFIG) --cflags check))
+check_libs = $(call once,check_libs,$(shell $(PKG_CONFIG) --libs check))
+
+warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if $(filter 1,$(WERROR)),-Werror)
+sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+common := $(warnings) $(sanitize) -pthread -Iinclude
+
+lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16)
+test_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib -Itests $(cx16) $(check_cflags)
+# Examples are compiled as a user's program is: no feature macros, no internal headers.
+example_flags = $(common) -std=gnu11
+
+# nodelete: threads that spool_go keeps for reuse run the library's code, so dlclose must not unmap it.
+so_flags := -shared -Wl,-soname,$(soname) -Wl,--version-script,lib/libspool.map -Wl,-z,nodelete \
+	-Wl,-z,relro -Wl,-z,now $(if $(SAN),,-Wl,-z,defs)
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $1))
+programs = $(patsubst $(dir $1)%.c,$(BUILD)/$2%,$(wildcard $1))
+
+lib_objects := $(call objects,lib/*.c)
+tests := $(call programs,tests/test_*.c,tests/)
+stresses := $(call programs,tests/stress*.c,tests/)
+examples := $(call programs,tools/examples/*.c,)
+scripts := $(sort $(wildcard tests/*.sh)) $(wildcard tests/models/run)
+libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
+
+# What install copies and uninstall removes, as file:folder.
+installed := include/spool.h:$(includedir) $(libs:%=%:$(libdir)) $(BUILD)/spool.pc:$(pkgconfigdir)
+
+# "make -j deps check" must not compile before deps is done.
+before := $(filter deps,$(MAKECMDGOALS))
+
+quiet := $(if $(filter 1,$(V)),,@)
+say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress help FORCE
+
+all: $(libs)
+
+$(BUILD)/lib/%.o: lib/%.c | $(before)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CPPFLAGS) $(lib_flags) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/%.o: tests/%.c | $(before)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CPPFLAGS) $(test_flags) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tools/examples/%.o: tools/examples/%.c | $(before)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CPPFLAGS) $(example_flags) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libspool.a: $(lib_objects)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(quiet)$(AR) rcs $@ $^
+
+$(BUILD)/$(realname): $(lib_objects) lib/libspool.map
+	$(call say,LD,$@)
+	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) $(so_flags) -o $@ $(lib_objects) -pthread
+
+$(BUILD)/$(soname): $(BUILD)/$(realname)
+	$(quiet)ln -sf $(<F) $@
+
+$(BUILD)/libspool.so: $(BUILD)/$(soname)
+	$(quiet)ln -sf $(<F) $@
+
+# Tests link the archive, where the library's hidden symbols can be reached, and replace the calls they define as
+# __wrap_NAME.
+wraps = $(sort $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(shell grep -oh '\b__wrap_[a-z0-9_]*' $1)))
+
+$(tests) $(stresses): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libspool.a
+	$(call say,LD,$@)
+	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) $(call wraps,tests/$*.c) -o $@ $^ -pthread $(check_libs)
+
+$(examples): $(BUILD)/%: $(BUILD)/tools/examples/%.o $(BUILD)/libspool.a
+	$(call say,LD,$@)
+	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) -o $@ $^ -pthread
+
+examples: $(examples)
+
+# Paths below the prefix are written relative to it, so that pkg-config --define-prefix can move them.
+$(BUILD)/spool.pc: spool.pc.in FORCE
+	@mkdir -p $(@D)
+	$(quiet)rm -f $@
+	$(quiet)sed -e 's|@version@|$(version)|' -e 's|@prefix@|$(prefix)|' \
+		-e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
+		-e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' $< >$@
+
+install: all $(BUILD)/spool.pc
+	$(quiet)set -e; for f in $(installed); do \
+		from=$${f%%:*} to="$(DESTDIR)$${f#*:}"; \
+		printf '  INSTALL %s\n' "$$to/$${from##*/}"; \
+		mkdir -p "$$to"; \
+		if [ -L "$$from" ]; then cp -Pf "$$from" "$$to/"; \
+		elif [ "$${from##*/}" = $(realname) ]; then $(INSTALL) -m 755 "$$from" "$$to/"; \
+		else $(INSTALL) -m 644 "$$from" "$$to/"; fi; \
+	done
+
+uninstall:
+	$(quiet)for f in $(installed); do \
+		file=$${f%%:*}; \
+		rm -f "$(DESTDIR)$${f#*:}/$${file##*/}"; \
+	done
+
+clean:
+	rm -rf $(BUILD)
+
+tool_env = CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)'
+# Tests ask for more memory than there is and expect an error, as from the C library.
+san_env = $(if $(SAN),ASAN_OPTIONS=allocator_may_return_null=1:$$ASAN_OPTIONS \
+	TSAN_OPTIONS=allocator_may_return_null=1:$$TSAN_OPTIONS)
+run_env = $(tool_env) MAKE='$(MAKE)' BUILD='$(BUILD)' SAN='$(SAN)' $(san_env)
+
+deps:
+	@$(tool_env) tools/deps
+
+demo: $(examples)
+	@$(BUILD)/wordload
+
+# A sanitizer sees the programs; the scripts look at system calls, installed files and models, which it would disturb.
+check: check-build
+	@$(run_env) tests/run $(tests) $(stresses) $(if $(SAN),,$(scripts))
+
+check-quick: check-build
+	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses)
+
+check-build: $(libs) $(examples) $(tests) $(stresses)
+
+# Messages, puts and rounds of the long runs.
+CHURN = 100000000
+HERD = 1000000
+PAIR = 1000000
+STREAM = 100000000
+
+stress: $(stresses)
+	$(BUILD)/tests/stress -n $(CHURN) churn
+	$(BUILD)/tests/stress -n $(HERD) herd
+	$(BUILD)/tests/stress -n $(PAIR) pair
+	$(BUILD)/tests/stress -n $(STREAM) stream
+
+help:
+	@printf '%s\n' 'Targets:' \
+	'  all          libspool.a and $(realname), in $(BUILD)/' \
+	'  install      into $$DESTDIR$$prefix; uninstall removes the same files' \
+	'  deps         install the Debian packages that demo and check need, if any is missing' \
+	'  demo         serve every file under /usr/include with the word server and check each reply' \
+	'  examples     the programs of tools/examples' \
+	'  check        all tests: programs, scripts, models' \
+	'  check-quick  the test programs at a twentieth of their length' \
+	'  stress       the stress program for hours, with CHURN=$(CHURN) HERD=$(HERD)' \
+	'               PAIR=$(PAIR) STREAM=$(STREAM)' \
+	'  clean        remove $(BUILD)/' \
+	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir BUILD' \
+	'  V=1          show the commands' \
+	'  WERROR=1     warnings are errors' \
+	'  SAN=LIST     build with sanitizers, for example SAN=address,undefined or SAN=thread'
+
+-include $(lib_objects:.o=.d) $(patsubst %,$(BUILD)/tests/%.d,$(notdir $(tests) $(stresses))) \
+	$(patsubst %,$(BUILD)/tools/examples/%.d,$(notdir $(examples)))

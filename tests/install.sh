@@ -1,0 +1,259 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-3.0-or-later
+#
+# What a user meets: installs, looks at what lies there, builds programs outside the tree against it with pkg-config,
+# runs them, and uninstalls.
+
+# test_is calls the functions, and CC, CXX and MAKE may carry options.
+# shellcheck disable=SC2317,SC2086
+
+set -u
+export LC_ALL=C
+: "${CC:=cc}" "${CXX:=c++}" "${PKG_CONFIG:=pkg-config}" "${MAKE:=make}" "${BUILD:=build}"
+unset PKG_CONFIG_PATH PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR
+
+tree=$PWD
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+failed=0
+
+# test_is NAME COMMAND ...: runs it in the scratch folder; its output is shown if it fails. A program that prints
+# without end is stopped by the limit on files.
+test_is() {
+    name=$1
+    shift
+    if (ulimit -f 100000 && cd "$tmp" && "$@") >"$tmp/output" 2>&1; then
+        echo "ok $name"
+    else
+        echo "not ok $name"
+        sed 's/^/    /;100q' "$tmp/output"
+        failed=1
+    fi
+}
+
+in_tree() {
+    $MAKE -s --no-print-directory -C "$tree" BUILD="$BUILD" CC="$CC" "$@"
+}
+
+# What a package does: everything below DESTDIR, the prefix in the .pc file. Then a prefix without DESTDIR.
+package=$tmp/package
+usr=$tmp/usr
+major=$(sed -n 's/#define SPOOL_VERSION_MAJOR //p' include/spool.h)
+version=$major.$(sed -n 's/#define SPOOL_VERSION_MINOR //p' include/spool.h)
+node=SPOOL_$version
+version=$version.$(sed -n 's/#define SPOOL_VERSION_PATCH //p' include/spool.h)
+
+install_package() {
+    in_tree install DESTDIR="$package" prefix=/opt/spool libdir=/opt/spool/lib64
+}
+
+install_prefix() {
+    in_tree install prefix="$usr"
+}
+
+listing() {
+    (cd "$1" && find . ! -type d -printf '%P %l\n' | sed 's/ $//' | sort)
+}
+
+has_files() {
+    listing "$1" >listed
+    sort >expected <<EOF
+$2/include/spool.h
+$2/$3/libspool.a
+$2/$3/libspool.so libspool.so.$major
+$2/$3/libspool.so.$major libspool.so.$version
+$2/$3/libspool.so.$version
+$2/$3/pkgconfig/spool.pc
+EOF
+    sed -i 's,^/,,' expected
+    diff expected listed && cmp "$tree/include/spool.h" "$1/$2/include/spool.h" &&
+        test "$(find "$1" -type f ! -perm -444)" = ''
+}
+
+so=$usr/lib/libspool.so
+archive=$usr/lib/libspool.a
+
+# Every function of the header is exported in the release's version node, and nothing else.
+exports_the_header() {
+    grep -oE '\bspool_[a-z_]+\(' "$tree/include/spool.h" | tr -d '(' | sort -u | sed "s/$/@@$node/" >expected
+    nm -D --defined-only "$so" | awk '$2 != "A" { print $3 }' | sort >exported
+    test -s expected && diff expected exported
+}
+
+archive_keeps_to_its_names() {
+    nm -g --defined-only "$archive" | awk 'NF == 3 && $3 !~ /^spool_/ { print; bad = 1 } END { exit bad }'
+}
+
+soname_is_right() {
+    readelf -d "$so" >dynamic && grep -F "soname: [libspool.so.$major]" dynamic
+}
+
+stays_mapped() {
+    readelf -d "$so" | grep -E 'NODELETE' &&
+        cat >dl.c <<'EOF' && $CC -o dl dl.c -ldl && timeout 60 ./dl "$so"
+#include <dlfcn.h>
+int main(int argc, char **argv)
+{
+    void *lib = argc == 2 ? dlopen(argv[1], RTLD_NOW) : 0;
+    if (!lib || dlclose(lib))
+        return 1;
+    return dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD) ? 0 : 2;
+}
+EOF
+}
+
+needs_only_libc() {
+    readelf -d "$so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' >needed
+    test -s needed && ! grep -vE '^(libc\.|ld-|libpthread\.)' needed
+}
+
+says() {
+    expected=$1
+    shift
+    got=$("$@" | tr -s ' ' | sed 's/ $//')
+    echo "expected: $expected"
+    echo "got:      $got"
+    test "$got" = "$expected"
+}
+
+pc_in() {
+    path=$1
+    shift
+    PKG_CONFIG_PATH=$path "$PKG_CONFIG" "$@" spool
+}
+
+pc_of_prefix() {
+    says "-I$usr/include -L$usr/lib -lspool" pc_in "$usr/lib/pkgconfig" --cflags --libs &&
+        says "$version" pc_in "$usr/lib/pkgconfig" --modversion &&
+        pc_in "$usr/lib/pkgconfig" --static --libs | grep -e '-pthread'
+}
+
+pc_of_package() {
+    says '-I/opt/spool/include -L/opt/spool/lib64 -lspool' pc_in "$package/opt/spool/lib64/pkgconfig" --cflags --libs
+}
+
+pc_moves() {
+    says "-I$package/opt/spool/include -L$package/opt/spool/lib64 -lspool" \
+        pc_in "$package/opt/spool/lib64/pkgconfig" --define-prefix --cflags --libs
+}
+
+# C and C++ alike.
+write_program() {
+    cat <<'EOF'
+#include <spool.h>
+#include <stdio.h>
+
+static void doubler(void *arg)
+{
+    int n;
+    (void)arg;
+    while (spool_get(spool_self(), &n) == 0) {
+        n *= 2;
+        if (spool_put(spool_self(), &n) != 0)
+            return;
+    }
+}
+
+int main(void)
+{
+    spool_chan *chan = NULL;
+    spool_select *sel = NULL;
+    int n = 21, got = 0;
+
+    if (spool_go(&chan, doubler, NULL, sizeof n, 1) != 0 || spool_put(chan, &n) != 0)
+        return 1;
+    if (spool_select_new(&sel) != 0 || spool_select_get(sel, chan, &got) != 0 || spool_select_wait(sel, -1) != 0)
+        return 2;
+    sel = spool_select_free(sel);
+    if (spool_close(chan) != 0 || spool_go_wait(-1) != 0)
+        return 3;
+    chan = spool_unref(chan);
+    printf("%d\n", got);
+    return got != 42 || chan || sel;
+}
+EOF
+}
+
+# built FILE MODE COMPILER ...: compiles exactly as a user does, with flags from pkg-config alone; runs it.
+built() {
+    file=$1 mode=$2
+    shift 2
+    flags=$(pc_in "$usr/lib/pkgconfig" ${mode:+--static} --cflags --libs) || return
+    rm -f program
+    "$@" "$file" -o program $mode $flags || return
+    if [ -n "$mode" ]; then
+        if readelf -d program | grep -F libspool; then return 1; fi
+    else
+        readelf -d program | grep -F "libspool.so.$major" || return
+    fi
+    echo | LD_LIBRARY_PATH=$usr/lib timeout 60 ./program
+}
+
+prints() {
+    expected=$1
+    shift
+    "$@" >printed || return
+    tail -n 1 printed | grep -Fx "$expected"
+}
+
+strict='-Wall -Wextra -Wpedantic -Werror'
+# The archive while the C library stays shared: what most people mean by linking spool statically.
+half='-Wl,-Bstatic -lspool -Wl,-Bdynamic'
+
+static_here() {
+    echo 'int main(void) { return 0; }' | $CC -x c -static -o "$tmp/program" - 2>/dev/null
+}
+
+half_static() {
+    compiler=$1 file=$2
+    $compiler $strict -o program "$file" "-I$usr/include" "-L$usr/lib" $half -pthread &&
+        if readelf -d program | grep -F libspool; then false; else timeout 60 ./program | grep -Fx 42; fi
+}
+
+readme_program() {
+    awk '/^```c$/ { on = 1; next } /^```/ { if (on) exit } on' "$tree/README.md" >first.c
+    test -s first.c && built first.c '' $CC -Wall -Wextra -Werror
+}
+
+example() {
+    cp "$tree/tools/examples/$1.c" . && built "$1.c" '' $CC && test -s "$tmp/output"
+}
+
+write_program >"$tmp/program.c"
+cp "$tmp/program.c" "$tmp/program.cc"
+
+test_is install_destdir install_package
+test_is install_destdir_files has_files "$package" opt/spool lib64
+test_is install_prefix install_prefix
+test_is install_prefix_files has_files "$usr" '' lib
+if command -v readelf >/dev/null && command -v nm >/dev/null; then
+    test_is exports_the_header exports_the_header
+    test_is archive_keeps_to_its_names archive_keeps_to_its_names
+    test_is soname soname_is_right
+    test_is needs_only_libc needs_only_libc
+    test_is dlclose_keeps_it_mapped stays_mapped
+else
+    echo 'skip exports there is no nm or no readelf'
+fi
+test_is pkg_config_prefix pc_of_prefix
+test_is pkg_config_destdir pc_of_package
+test_is pkg_config_define_prefix pc_moves
+test_is links_c_shared prints 42 built program.c '' $CC $strict
+test_is links_cxx_shared prints 42 built program.cc '' $CXX $strict
+if static_here; then
+    test_is links_c_static prints 42 built program.c -static $CC $strict
+    test_is links_cxx_static prints 42 built program.cc -static $CXX $strict
+else
+    echo 'skip links_c_static there is no static C library'
+    echo 'skip links_cxx_static there is no static C library'
+fi
+test_is links_c_archive half_static "$CC" program.c
+test_is links_cxx_archive half_static "$CXX" program.cc
+for program in fib pulse pulses; do
+    test_is "example_$program" example $program
+done
+test_is readme_first_program readme_program
+test_is uninstall_destdir in_tree uninstall DESTDIR="$package" prefix=/opt/spool libdir=/opt/spool/lib64
+test_is uninstall_prefix in_tree uninstall prefix="$usr"
+test_is uninstall_leaves_nothing test -z "$(find "$package" "$usr" ! -type d)"
+exit $failed
