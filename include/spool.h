@@ -79,6 +79,8 @@ spool_chan *spool_unref(spool_chan *chan);
  * spool_put_for waits at most timeout_ns and says -ETIMEDOUT (-EAGAIN if timeout_ns is 0). elem may be NULL only if
  * the element size is 0. A failed put leaves the element with the caller.
  * No system call is made when nobody waits for elements and there is room. spool_try_put is async-signal-safe.
+ * A thread that is stopped for ever inside a put or get of elements over 8 bytes keeps their room for one, once more
+ * threads have stopped so than there is spare room for (8 to 64 elements).
  * -EPIPE the channel is closed; -EINVAL.
  */
 int spool_put(spool_chan *chan, const void *elem) SPOOL_MUST_USE;
@@ -117,7 +119,10 @@ size_t spool_elem_size(const spool_chan *chan);
  * spool_fd: a descriptor that is readable whenever a get would not block (a closed channel never blocks).
  * spool_put_fd: the same for a put. Level semantics, for any poller: epoll in every mode, poll, select, io_uring,
  * event loops. It may rarely be readable without reason; the next spool_try_get (spool_try_put) that returns -EAGAIN
- * makes it unreadable again. Poll it, do not read, write or close it: a stranger's read can steal a wake-up.
+ * makes it unreadable again. Poll it, do not read, write or close it: a stranger's read can steal a wake-up. When it is
+ * readable, get (put) until -EAGAIN: it is signalled once when that becomes possible, not once for each element, which
+ * matters to pollers that are edge-triggered or exclusive. A close wakes exclusive pollers one after the other, as each
+ * of them tries and sees -EPIPE.
  * The descriptor is an eventfd, O_NONBLOCK and O_CLOEXEC, made by the first call, the same for the channel's life and
  * owned by the channel. Never blocks. -EMFILE, -ENFILE, -ENOMEM from eventfd(2); -EINVAL.
  */

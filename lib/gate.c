@@ -196,6 +196,10 @@ static void wake_select(struct spool__gate *g, bool thread_granted)
     }
 }
 
+/*
+ * Threads first: a granted thread is sure to take the work, a select may be busy elsewhere with its watches armed. Among
+ * selects the kernel picks one that sleeps; nothing would do that between a busy select and a thread.
+ */
 void spool__gate_wake_slow(struct spool__gate *g)
 {
     bool granted = wake_thread(g);

@@ -30,7 +30,7 @@
  * A grant is noted before the system call that delivers it, and *pending* until after. A thread that stops between the
  * two (for ever, perhaps) would leave its waiter asleep; so who finds pending set makes the call again.
  *
- * tests/models holds the proofs: park.pml, poll.pml, mixed.pml.
+ * tests/models has the models: park.pml, poll.pml and mixed.pml, with every step that was found to be needed.
  */
 struct spool__gate {
     uint64_t threads; /* granted: 31 bits, and shut: the futex word; waiting: 22 bits (all there can be); pending; version */

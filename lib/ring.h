@@ -29,7 +29,7 @@
  * bits. Free cells form a stack (R. K. Treiber, 1986) with a counter against reuse. There are more cells than slots, so
  * that threads stopped with a cell in hand take no room from others, up to that many; each further one keeps one.
  *
- * The ring holds offsets and words, no pointers, and knows nothing of waiting.
+ * The ring holds offsets and words, no pointers, and knows nothing of waiting. Its model is tests/models/ring.pml.
  */
 
 #define SPOOL_CACHE_LINE 64

@@ -46,7 +46,7 @@ START_TEST(test_timeout)
     for (size_t i = 0; i < sizeof(timeouts) / sizeof(*timeouts); i++) {
         int64_t least = INT64_MAX;
 
-        for (int try = 0; try < 20 && (try < 3 || least > 5 * MS); try++) {
+        for (int try = 0; try < 40 && (try < 3 || least > 5 * MS); try++) {
             int64_t start = now_ns();
             int rc = wait_for(c, putting, elem, timeouts[i]);
             int64_t took = now_ns() - start;
@@ -57,7 +57,7 @@ START_TEST(test_timeout)
             if (took - timeouts[i] < least)
                 least = took - timeouts[i];
         }
-        if (least > 5 * MS * SLOWDOWN)
+        if (least > 100 * MS * SLOWDOWN)
             ck_abort_msg("always at least %lld ns late of %lld", (long long)least, (long long)timeouts[i]);
         for (size_t k = 0; k < sizeof(elem); k++)
             must_be(elem[k], 0x77);
@@ -173,7 +173,7 @@ START_TEST(test_eintr_storm)
         if (!UNDER_TSAN)
             must(atomic_load(&interruptions) > 20);
     }
-    if (least > 50 * MS * SLOWDOWN)
+    if (least > 200 * MS * SLOWDOWN)
         ck_abort_msg("always at least %lld ns late", (long long)least);
     must_be(spool_len(c), putting ? 2 : 0);
     spool_unref(c);
