@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /*
- * The ring (lib/ring.c): slots changed by one compare-and-swap of {word, value}, tail and head that anyone moves on.
+ * The ring of lib/ring.c, with the value beside the word: a slot is read in two steps and swapped as a whole.
  *
- * Every load, swap and advance is a step of its own; word and value of a slot are read in two. A queue of ghosts says at
- * each swap what is true: a put asserts that the ring is neither full nor closed, a get that it takes the oldest. An
- * answer "full", "empty" or "closed" asserts that it was true at the read of the word on which it stands; so each call
- * has one instant at which it happened.
+ * What one step is: a load of tail, head, a word or a value, or one CAS. The ghost is a FIFO that the successful swaps
+ * change, since the swap is the put, the get or the close.
  *
- * Sizes: N slots, PUTTERS x PUTS, GETTERS x GETS, CLOSE a closer; FIRST the turn at which words begin (they count modulo
- * TURNS here, so that they wrap). STOP: any thread may stop for ever before it moves tail or head on. All runs end
- * (checked as: no cycle), also then.
+ * Promise: a put lands in an open ring with room, a get takes the oldest element, and a slot that settles a call shows
+ * at the moment its word is read exactly whether the ring is full, empty or closed. Tail and head are never more than
+ * one behind. No run goes on for ever (there is no progress label: any cycle counts), also when with STOP one thread
+ * stops for ever in front of any of its steps, in between a swap and its advance too.
+ *
+ * Sizes: N slots, PUTTERS x PUTS calls of put, GETTERS x GETS calls of get, CLOSE calls of close. START is the turn at
+ * which the ring begins; turns are counted modulo TURNS, and a ring that starts at the last turn soon wraps.
  */
 #ifndef N
 #define N 1
@@ -18,218 +20,322 @@
 #define PUTTERS 2
 #endif
 #ifndef PUTS
-#define PUTS 2
+#define PUTS 1
 #endif
 #ifndef GETTERS
 #define GETTERS 2
 #endif
 #ifndef GETS
-#define GETS 2
+#define GETS 1
 #endif
-#define TURNS 8
-#ifndef FIRST
-#define FIRST 6
+#ifndef CLOSE
+#define CLOSE 0
 #endif
+#ifndef TURNS
+#define TURNS 16
+#endif
+#ifndef START
+#define START (TURNS - 1)
+#endif
+
+#define POSITIONS (TURNS * N)
+#define FIRST (START * N)
+#define NEXT(p) (((p) + 1) % POSITIONS)
+#define INDEX(p) ((p) % N)
+#define TURN(p) ((p) / N)
 
 #define FULL 1
 #define CLOSED 2
-#define LIMIT (TURNS * N)
-#define INDEX(p) ((p) % N)
-#define NEXT(p) (((p) + 1) % LIMIT)
-#ifdef CONFLATED /* the word counts positions, and full is the next one: with one slot that is free for the next turn */
-#define TURN(p) (p)
-#define FREE_AT(p) ((p) * 4)
-#define FULL_AT(p) (NEXT(p) * 4)
-#define IS_FULL(w, p) ((w) / 4 == NEXT(p))
-#define AHEAD(w, p) (((w) / 4 + LIMIT - (p)) % LIMIT)
-#define FREED(p) ((((p) + N) % LIMIT) * 4)
-#define IS_PAST_TAIL(w, p) (AHEAD(w, p) > 0 && AHEAD(w, p) <= LIMIT / 2)
-#define IS_PAST_HEAD(w, p) (AHEAD(w, p) > 1 && AHEAD(w, p) <= LIMIT / 2)
-#define HAS(w, p) IS_FULL(w, p)
+#define MARK(w) ((w) & CLOSED)
+#define BARE(w) ((w) & ~CLOSED)
+#define HAS_TURN(w) ((w) >> 2)
+
+#ifdef CONFLATED
+/* As in D. Vyukov's ring: the word is the position when free, one more when full, and N more for the next turn. */
+#define FREE_AT(p) ((p) << 2)
+#define FULL_AT(p) (NEXT(p) << 2)
+#define FREED_AT(p) ((((p) + N) % POSITIONS) << 2)
+#define BEYOND(w, p) ((HAS_TURN(w) + POSITIONS - (p)) % POSITIONS)
+#define TAIL_PAST(w, p) (BEYOND(w, p) > 0 && BEYOND(w, p) < POSITIONS / 2)
+#define HEAD_PAST(w, p) (BEYOND(w, NEXT(p)) > 0 && BEYOND(w, NEXT(p)) < POSITIONS / 2)
 #else
-#define TURN(p) ((p) / N)
-#define FREE_AT(p) (TURN(p) * 4)
-#define FULL_AT(p) (TURN(p) * 4 + FULL)
-#define AHEAD(w, p) (((w) / 4 + TURNS - TURN(p)) % TURNS)
-#define FREED(p) (((TURN(p) + 1) % TURNS) * 4)
-/* is_past in ring.c: the put (the get) at p has been made, going by what its slot shows */
-#define IS_PAST_TAIL(w, p) (AHEAD(w, p) == 0 && ((w) & FULL) || AHEAD(w, p) > 0 && AHEAD(w, p) < TURNS / 2)
-#define IS_PAST_HEAD(w, p) (AHEAD(w, p) > 0 && AHEAD(w, p) < TURNS / 2)
-#define HAS(w, p) ((w) & FULL)
+#define FREE_AT(p) (TURN(p) << 2)
+#define FULL_AT(p) (TURN(p) << 2 | FULL)
+#define FREED_AT(p) (((TURN(p) + 1) % TURNS) << 2)
+#ifdef PLAIN_COMPARE
+#define HEAD_PAST(w, p) (HAS_TURN(w) > TURN(p))
+#else
+#define AHEAD(w, p) ((HAS_TURN(w) + TURNS - TURN(p)) % TURNS)
+#define HEAD_PAST(w, p) (AHEAD(w, p) > 0 && AHEAD(w, p) < TURNS / 2)
+#endif
+#define TAIL_PAST(w, p) (HEAD_PAST(w, p) || BARE(w) == FULL_AT(p))
+#endif
+
+/* Of all calls, only so many can go round before a position that somebody holds looks as if it were ahead. */
+#if PUTTERS * PUTS >= TURNS * N / 2
+#error more elements than TURNS can tell apart
 #endif
 
 byte word[N], value[N];
-byte tail, head;
-bool flag; /* CLOSE_BY_FLAG */
+byte tail = FIRST, head = FIRST;
 
-/* The ghosts: what was put and not got, as a queue, and whether the ring is closed. */
-byte ghost[PUTTERS * PUTS + 1];
-byte oldest, count;
-bool closed;
+/* The ghost: the elements, oldest first, and the true positions. */
+byte fifo[N];
+byte count = 0, put_at = FIRST, get_at = FIRST;
+bool closed = false;
 
+/* STOP is the number of the thread that may stop: putters count from 1, getters from 11, closers from 21. */
 #ifdef STOP
-#define MAY_STOP if :: goto stop :: true fi
+#define STEP atomic { if :: me == STOP -> goto stop :: true fi;
 #else
-#define MAY_STOP skip
+#define STEP atomic {
+#endif
+#define END }
+
+/* CLOSE_FLAG_ONLY: the flag is read at the very moment of the word, and still it is too early. */
+#ifdef CLOSE_FLAG_ONLY
+#define SEEN(w) ((w) | (closed -> CLOSED : 0))
+#define HELD(w) BARE(w)
+#else
+#define SEEN(w) (w)
+#define HELD(w) (w)
 #endif
 
-/* advance: the first part may be left undone by a thread that stops, or that others have overtaken */
-inline advance(end, p) {
-#ifdef ADVANCE_BLIND /* a store that may take the position back is as good: it is only a hint, and the slots tell */
-    end = NEXT(p)
+/* FULL_BY_HEAD: the same for head. */
+#ifdef FULL_BY_HEAD
+#define SHOWS_FULL (((p + POSITIONS - head) % POSITIONS) >= N)
 #else
-    atomic { if :: end == p -> end = NEXT(p) :: else fi }
+#define SHOWS_FULL (BARE(w) != FREE_AT(p))
+#endif
+
+#ifdef WORD_ONLY
+#define SAME (word[INDEX(p)] == HELD(w))
+#else
+#define SAME (word[INDEX(p)] == HELD(w) && value[INDEX(p)] == v)
+#endif
+
+#ifdef MARK_DROPPED
+#define KEPT(w) 0
+#else
+#define KEPT(w) MARK(HELD(w))
+#endif
+
+inline advance(end) {
+#ifdef ADVANCE_BLIND
+    STEP end = NEXT(p) END
+#else
+    STEP if :: end == p -> end = NEXT(p) :: else fi END
 #endif
 }
 
-/* The position at one end, its slot (w, v), and what was true when the word was read */
-inline look(end) {
-    p = end;
-    d_step { w = word[INDEX(p)]; was_full = count == N; was_empty = count == 0; was_closed = closed };
-    v = value[INDEX(p)]
-}
-
+inline help(end) {
 #ifdef NO_HELP
-#define help(end, p) skip
+    skip
 #else
-#define help(end, p) advance(end, p)
+    advance(end)
+#endif
+}
+
+/* The value's half of a slot read. */
+#ifdef VALUE_FIRST
+#define VALUE_BEFORE STEP v = value[INDEX(p)] END
+#define VALUE_BEHIND skip
+#else
+#define VALUE_BEFORE skip
+#define VALUE_BEHIND STEP v = value[INDEX(p)] END
 #endif
 
+/* Leaves the position in p, its slot in w and v, and in is_full what a put makes of it. */
 inline settle_tail() {
     do
-    :: look(tail);
-        if :: IS_PAST_TAIL(w, p) -> help(tail, p) :: else -> break fi
-    od
+    :: true ->
+        w = 0; v = 0;
+        STEP p = tail END;
+        VALUE_BEFORE;
+        STEP
+            w = SEEN(word[INDEX(p)]);
+            if
+            :: TAIL_PAST(w, p) -> past = true
+            :: else ->
+                past = false;
+                is_full = SHOWS_FULL;
+                assert(is_full == (count == N));
+                assert((MARK(w) != 0) == closed)
+            fi
+        END;
+        if
+        :: past -> past = false; w = 0; v = 0; help(tail)
+        :: else -> break
+        fi
+    od;
+    VALUE_BEHIND
 }
 
 inline settle_head() {
     do
-    :: look(head);
-        if :: IS_PAST_HEAD(w, p) -> help(head, p) :: else -> break fi
-    od
-}
-
-proctype putter(byte first) {
-    byte p, w, v, n, mine;
-    bool was_full, was_empty, was_closed, ok;
-
-    do
-    :: n < PUTS ->
-        mine = first + n;
-#ifdef CLOSE_BY_FLAG
-        if :: flag -> goto stop :: else fi;
-#endif
-again:
-        settle_tail();
-        if
-        :: w == FREE_AT(p) -> skip
-#ifndef CLOSE_BY_FLAG
-        :: w != FREE_AT(p) && (w & CLOSED) -> assert(was_closed); goto stop
-#endif
-        :: else -> assert(was_full); n++; goto next
-        fi;
-        atomic { /* slot_swap */
-            ok = word[INDEX(p)] == w && value[INDEX(p)] == v;
+    :: true ->
+        w = 0; v = 0;
+        STEP p = head END;
+        VALUE_BEFORE;
+        STEP
+            w = SEEN(word[INDEX(p)]);
             if
-            :: ok ->
-                word[INDEX(p)] = FULL_AT(p);
-                value[INDEX(p)] = mine;
-                assert(!closed);
-                assert(count < N);
-                ghost[(oldest + count) % (PUTTERS * PUTS + 1)] = mine;
-                count++
-            :: else
+            :: HEAD_PAST(w, p) -> past = true
+            :: else ->
+                past = false;
+                is_full = BARE(w) == FULL_AT(p);
+                assert(is_full == (count > 0));
+                assert(is_full || (MARK(w) != 0) == closed)
             fi
-        };
-        if :: !ok -> goto again :: else fi;
-        MAY_STOP;
-        advance(tail, p);
-        n++;
-next:
-        skip
-    :: else -> break
-    od;
-stop: skip;
-    p = 0; w = 0; v = 0; n = 0; mine = 0; was_full = 0; was_empty = 0; was_closed = 0; ok = 0
-}
-
-proctype getter() {
-    byte p, w, v, n;
-    bool was_full, was_empty, was_closed, ok;
-
-    do
-    :: n < GETS ->
-again:
-        settle_head();
+        END;
         if
-        :: HAS(w, p) -> skip
-        :: !HAS(w, p) && (w & CLOSED) -> assert(was_empty && was_closed); goto stop
-        :: else -> assert(was_empty); n++; goto next
-        fi;
-        atomic {
-            ok = word[INDEX(p)] == w && value[INDEX(p)] == v;
-            if
-            :: ok ->
-#ifdef MARK_DROPPED
-                word[INDEX(p)] = FREED(p);
-#else
-                word[INDEX(p)] = FREED(p) + (w & CLOSED);
-#endif
-                value[INDEX(p)] = 0;
-                assert(count > 0 && v == ghost[oldest]);
-                ghost[oldest] = 0;
-                oldest = (oldest + 1) % (PUTTERS * PUTS + 1);
-                count--
-            :: else
-            fi
-        };
-        if :: !ok -> goto again :: else fi;
-        MAY_STOP;
-        advance(head, p);
-        n++;
-next:
-        skip
-    :: else -> break
-    od;
-stop: skip;
-    p = 0; w = 0; v = 0; n = 0; was_full = 0; was_empty = 0; was_closed = 0; ok = 0
-}
-
-/* spool__ring_close: the mark goes into the slot at tail, free or still full */
-proctype closer() {
-    byte p, w, v;
-    bool was_full, was_empty, was_closed, ok;
-
-#ifdef CLOSE_BY_FLAG
-    atomic { flag = true; closed = true }
-#else
-again:
-    settle_tail();
-    atomic {
-        ok = word[INDEX(p)] == w && value[INDEX(p)] == v;
-        if
-        :: ok -> word[INDEX(p)] = w | CLOSED; closed = true
-        :: else
+        :: past -> past = false; w = 0; v = 0; help(head)
+        :: else -> break
         fi
-    };
-    if :: !ok -> goto again :: else fi
+    od;
+    VALUE_BEHIND
+}
+
+proctype putter(byte me) {
+    byte p, w, v, puts;
+    bool past, is_full, done;
+
+    do
+    :: puts < PUTS ->
+        puts++;
+        do
+        :: true ->
+            settle_tail();
+            if :: is_full || MARK(w) -> break :: else fi; /* -EAGAIN, -EPIPE */
+            STEP
+                if
+                :: SAME ->
+                    assert(!closed && count < N);
+                    assert(p == tail && p == put_at);
+                    word[INDEX(p)] = FULL_AT(p);
+                    value[INDEX(p)] = (me - 1) * PUTS + puts;
+                    fifo[count] = value[INDEX(p)];
+                    count++;
+                    put_at = NEXT(put_at);
+                    done = true
+                :: else
+                fi
+            END;
+            w = 0; v = 0;
+            if :: done -> done = false; advance(tail); break :: else fi
+        od;
+        p = 0; w = 0; v = 0; is_full = false
+    :: else -> break
+    od;
+stop:
+    p = 0; w = 0; v = 0; is_full = false; past = false; puts = 0
+}
+
+proctype getter(byte me) {
+    byte p, w, v, gets;
+    bool past, is_full, done;
+
+    do
+    :: gets < GETS ->
+        gets++;
+        do
+        :: true ->
+            settle_head();
+            if :: !is_full -> break :: else fi; /* -EAGAIN, -EPIPE */
+            STEP
+                if
+                :: SAME ->
+                    assert(count > 0 && v == fifo[0]);
+                    assert(p == head && p == get_at);
+                    word[INDEX(p)] = FREED_AT(p) | KEPT(w);
+                    value[INDEX(p)] = 0;
+                    count--;
+                    fifo[0] = fifo[N - 1]; /* N is 1 or 2 */
+                    fifo[N - 1] = 0;
+                    get_at = NEXT(get_at);
+                    done = true
+                :: else
+                fi
+            END;
+            w = 0; v = 0;
+            if :: done -> done = false; advance(head); break :: else fi
+        od;
+        p = 0; w = 0; v = 0; is_full = false
+    :: else -> break
+    od;
+stop:
+    p = 0; w = 0; v = 0; is_full = false; past = false; gets = 0
+}
+
+#if CLOSE
+proctype closer(byte me) {
+    byte p, w, v;
+    bool past, is_full, done;
+
+    do
+    :: true ->
+        settle_tail();
+        if :: MARK(w) -> break :: else fi; /* -EALREADY */
+        STEP
+            if
+#ifdef CLOSE_FLAG_ONLY
+            :: true -> closed = true; done = true
+#elif defined(CLOSE_BY_OR)
+            :: true -> word[INDEX(p)] = word[INDEX(p)] | CLOSED; closed = true; done = true
+#else
+            :: SAME ->
+                assert(!closed);
+                word[INDEX(p)] = w | CLOSED;
+                closed = true;
+                done = true
 #endif
+            :: else
+            fi
+        END;
+        w = 0; v = 0;
+        if :: done -> break :: else fi
+    od;
+stop:
+    p = 0; w = 0; v = 0; is_full = false; past = false; done = false
+}
+#endif
+
+/* When nobody can move any more, the ring is what the ghost is. */
+proctype observer() {
+    byte i, p;
+
+    timeout;
+    atomic {
+        assert(tail == put_at || NEXT(tail) == put_at);
+        assert(head == get_at || NEXT(head) == get_at);
+        p = get_at;
+        do
+        :: i < count ->
+            assert(BARE(word[INDEX(p)]) == FULL_AT(p) && value[INDEX(p)] == fifo[i]);
+            p = NEXT(p);
+            i++
+        :: else -> break
+        od;
+        assert(p == put_at);
+        do
+        :: i < N -> assert(BARE(word[INDEX(p)]) == FREE_AT(p)); p = NEXT(p); i++
+        :: else -> break
+        od;
+        p = INDEX(put_at);
+        assert((MARK(SEEN(word[p])) != 0) == closed)
+    }
 }
 
 init {
     byte i;
     atomic {
-        for (i : 0 .. N - 1) { word[i] = FIRST * 4 }
-#ifdef CONFLATED
-        for (i : 0 .. N - 1) { word[i] = (FIRST * N + i) * 4 }
+        for (i : 0 .. N - 1) { word[i] = FREE_AT(FIRST + i) }
+        for (i : 1 .. PUTTERS) { run putter(i) }
+        for (i : 1 .. GETTERS) { run getter(10 + i) }
+#if CLOSE
+        for (i : 1 .. CLOSE) { run closer(20 + i) }
 #endif
-        tail = FIRST * N;
-        head = FIRST * N;
-        for (i : 0 .. PUTTERS - 1) { run putter(1 + i * PUTS) }
-        for (i : 0 .. GETTERS - 1) { run getter() }
-#ifdef CLOSE
-        run closer();
-#endif
+        run observer();
         i = 0
     }
 }
