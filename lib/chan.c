@@ -103,7 +103,10 @@ int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *r
     return ret;
 }
 
-/* Wakes strangers again if there is work after all. */
+/*
+ * Wakes strangers again if there is work after all. This thread published nothing: whoever did fences and looks for
+ * itself, and the look at the queue acquires, so the look at the gate comes after it.
+ */
 static void wake_if_ready(struct spool__lane *lane, enum spool__side side)
 {
     uint64_t pos;
@@ -111,7 +114,7 @@ static void wake_if_ready(struct spool__lane *lane, enum spool__side side)
         spool__gate_wake(&lane->gates[side]);
 }
 
-/* The same for a call that only tries: if it cannot, strangers shall not see the descriptor readable. */
+/* spool__lane_do for a call that only tries: if it cannot, strangers shall not see the descriptor readable. */
 static int lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
 {
     int ret = spool__lane_do(lane, side, elem);
@@ -124,7 +127,7 @@ static int lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
 {
     uint64_t pos;
-    /* Not by comparing with the grants that are under way: whoever has one may be busy elsewhere, or have stopped. */
+    /* As above, no publishing and so no fence of its own. Not by comparing with the grants that are under way: whoever has one may be busy elsewhere, or have stopped. */
     if (spool__lane_can(lane, side, &pos) == 0)
         spool__gate_wake(&lane->gates[side]);
 }

@@ -216,6 +216,7 @@ static void clear_pending(struct spool__gate *g, uint64_t s)
 
 void spool__gate_wake_all(struct spool__gate *g)
 {
+    /* The closing before the look, as in wake; pairs with the fences in announce, arm and drain. */
     spool__fence_after_rmw();
     shut_threads(g);
     uint64_t s = spool__load(&g->selects, RELAXED);
