@@ -127,7 +127,10 @@ static int lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
 {
     uint64_t pos;
-    /* As above, no publishing and so no fence of its own. Not by comparing with the grants that are under way: whoever has one may be busy elsewhere, or have stopped. */
+    /*
+     * As above, no publishing and so no fence of its own. Not by comparing with the grants that are under way: whoever
+     * has one may be busy elsewhere, or have stopped.
+     */
     if (spool__lane_can(lane, side, &pos) == 0)
         spool__gate_wake(&lane->gates[side]);
 }

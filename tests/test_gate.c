@@ -207,6 +207,32 @@ START_TEST(test_last_of_a_closed_channel)
 }
 END_TEST
 
+/* A publisher stopped before its look: the thread that the next put wakes takes one element and hands on the other. */
+START_TEST(test_woken_thread_hands_on)
+{
+    spool_chan *c = NULL;
+    uint64_t value = 7;
+    uint64_t got[2] = {0};
+    struct worker w[2];
+
+    must_be(spool_chan_new(&c, sizeof(value), 2), 0);
+    memset(w, 0, sizeof(w));
+    for (size_t i = 0; i < 2; i++) {
+        w[i].chan = c;
+        w[i].elem = &got[i];
+        worker_start(&w[i], worker_get);
+        worker_wait_asleep(&w[i]);
+    }
+    must_be(spool__ring_put(&spool__chan_lane(c, SPOOL__PUT)->ring, &value), 0);
+    must_be(spool_put(c, &value), 0);
+    for (size_t i = 0; i < 2; i++) {
+        must_be(worker_join(&w[i]), 0);
+        must_be(got[i], 7);
+    }
+    spool_unref(c);
+}
+END_TEST
+
 START_TEST(test_stopped_before_write)
 {
     struct spool__gate g = {0};
@@ -444,6 +470,7 @@ int main(void)
     tcase_add_test(tc, test_stopped_before_futex);
     tcase_add_test(tc, test_stopped_before_futex_of_two);
     tcase_add_test(tc, test_last_of_a_closed_channel);
+    tcase_add_test(tc, test_woken_thread_hands_on);
 
     tc = case_new(s, "selects");
     tcase_add_test(tc, test_stopped_before_write);
