@@ -19,12 +19,17 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +38,7 @@
 #define spool__store(p, v, order) __atomic_store_n((p), (v), __ATOMIC_##order)
 #define spool__add(p, v, order) __atomic_fetch_add((p), (v), __ATOMIC_##order)
 #define spool__sub(p, v, order) __atomic_fetch_sub((p), (v), __ATOMIC_##order)
+#define spool__swap(p, v, order) __atomic_exchange_n((p), (v), __ATOMIC_##order)
 #define spool__cas(p, expected, v, order) \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_##order, __ATOMIC_RELAXED)
 
@@ -73,6 +79,12 @@ static inline void spool__fence_after_rmw(void)
 #else
     spool__fence();
 #endif
+}
+
+/* Orders this thread's stores and loads for its own signal handlers, so for the compiler only. */
+static inline void spool__fence_for_handlers(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 /*
@@ -161,6 +173,22 @@ static inline int spool__sys_result(long r, int saved_errno)
     r = -errno;
     spool__sys_restore_errno(saved_errno);
     return (int)r;
+}
+
+/* Zeroed pages straight from the kernel, so that no lock of an allocator is involved; NULL if there are none. */
+static inline void *spool__sys_map(size_t bytes)
+{
+    int saved = errno;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    spool__sys_restore_errno(saved);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static inline void spool__sys_unmap(void *p, size_t bytes)
+{
+    int saved = errno;
+    (void)munmap(p, bytes);
+    spool__sys_restore_errno(saved);
 }
 
 #if defined(SYS_futex_time64) && !defined(SYS_futex)
@@ -280,6 +308,99 @@ static inline int spool__sys_epoll_wait(int epoll, struct epoll_event *events, i
     /* Milliseconds, rounded up so as not to end early. A day at a time: the caller looks at its deadline again. */
     int64_t ms = left / 1000000 + (left % 1000000 != 0);
     return spool__sys_epoll_wait_ms(epoll, events, max, ms > 86400000 ? 86400000 : (int)ms);
+}
+
+/* ---- Timers, signals, children -------------------------------------------------------------------------------- */
+
+/* Waits until one of n descriptors shows what is asked of it: how many; deadline and results as for epoll_wait. */
+static inline int spool__sys_poll_until(struct pollfd *fds, unsigned n, int64_t deadline)
+{
+    int64_t left = deadline == INT64_MAX ? 0 : deadline - spool__sys_now();
+    if (left < 0)
+        left = 0;
+    struct timespec ts = {.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+    int saved = errno;
+    return spool__sys_result(
+        syscall(SYS_ppoll, fds, (unsigned long)n, deadline == INT64_MAX ? NULL : &ts, NULL, (size_t)8), saved);
+}
+
+/* bytes < INT_MAX, here and below. */
+static inline int spool__sys_read(int fd, void *buf, size_t bytes)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_read, fd, buf, bytes), saved);
+}
+
+/* For reading; dir as for openat(2), flags besides. */
+static inline int spool__sys_open(int dir, const char *path, int flags)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_openat, dir, path, O_RDONLY | O_CLOEXEC | flags), saved);
+}
+
+static inline int spool__sys_getdents(int fd, void *buf, size_t bytes)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_getdents64, fd, buf, bytes), saved);
+}
+
+static inline int spool__sys_timerfd(void)
+{
+    int saved = errno;
+    return spool__sys_result(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), saved);
+}
+
+/* Fires at the time at on CLOCK_MONOTONIC, and every interval from then on unless that is 0. */
+static inline int spool__sys_timerfd_set(int fd, int64_t at, int64_t interval)
+{
+    int saved = errno;
+    struct itimerspec its = {
+        .it_value = {.tv_sec = (time_t)(at / 1000000000), .tv_nsec = (long)(at % 1000000000)},
+        .it_interval = {.tv_sec = (time_t)(interval / 1000000000), .tv_nsec = (long)(interval % 1000000000)},
+    };
+    return spool__sys_result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &its, NULL), saved);
+}
+
+/* Makes it readable now, and wakes. Kernels built without checkpointing lack it. */
+static inline int spool__sys_timerfd_fire(int fd)
+{
+    int saved = errno;
+    uint64_t ticks = 1;
+    return spool__sys_result(syscall(SYS_ioctl, fd, _IOW('T', 0, uint64_t), &ticks), saved); /* TFD_IOC_SET_TICKS */
+}
+
+/* Sets of signals as the kernel has them: bit n - 1 stands for signal n. */
+static inline int spool__sys_signalfd(uint64_t set)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_signalfd4, -1, &set, sizeof set, O_NONBLOCK | O_CLOEXEC), saved);
+}
+
+/* What the calling thread blocks. */
+static inline uint64_t spool__sys_blocked(void)
+{
+    int saved = errno;
+    uint64_t set = 0;
+    (void)spool__sys_result(syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &set, sizeof set), saved);
+    return set;
+}
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+static inline int spool__sys_pidfd(pid_t pid)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_pidfd_open, pid, 0u), saved);
+}
+
+/* Never waits; ret->si_pid is 0 if the child has not ended. options: 0, or WNOWAIT to leave it there. */
+static inline int spool__sys_waitid(int pidfd, siginfo_t *ret, int options)
+{
+    int saved = errno;
+    options |= WEXITED | WNOHANG;
+    return spool__sys_result(syscall(SYS_waitid, 3 /* P_PIDFD */, pidfd, ret, options, NULL), saved);
 }
 
 #endif

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "chain.h"
+
+#include <string.h>
+
+#include "hazard.h"
+#include "sys.h"
+
+/* What a slot's word says in its lowest bits. The first two are the slots at which a put or a close stands. */
+#define FREE UINT64_C(0)
+#define CLOSED UINT64_C(1)
+#define FULL UINT64_C(2)
+#define TAKEN UINT64_C(3)
+#define DEAD UINT64_C(4)
+#define STATE UINT64_C(7)
+#define CELL UINT64_C(8) /* times the number of the cell */
+
+#define SEGMENT_BYTES 65536
+#define FIRST_BYTES 2048 /* of the first segment's slots and cells */
+#define FIRST_SLOTS 32
+#define SLOTS_MIN 4 /* of each further segment */
+
+struct op {
+    struct spool__hazard *hazard;
+    bool retired; /* this operation has retired a segment */
+};
+
+/* The end of the queue: a slot, or if index is that of none, the link to a segment that is not there. */
+struct place {
+    struct spool__segment *seg;
+    uint64_t index;
+    uint64_t word;
+};
+
+/* Slots of two words, the second being the element. */
+static inline bool is_wide(size_t elem_size)
+{
+#ifdef SPOOL_CAS16
+    return elem_size - 1 < sizeof(uint64_t);
+#else
+    (void)elem_size;
+    return false;
+#endif
+}
+
+static inline bool in_cells(size_t elem_size)
+{
+    return elem_size && !is_wide(elem_size);
+}
+
+static inline size_t slot_bytes(size_t elem_size)
+{
+    return is_wide(elem_size) ? 16 : 8;
+}
+
+static inline uint64_t *slot_at(const struct spool__chain *c, struct spool__segment *s, uint64_t index)
+{
+    return (uint64_t *)(void *)((char *)(s + 1) + index * slot_bytes(c->elem_size));
+}
+
+static inline void *cell_at(const struct spool__chain *c, struct spool__segment *s, uint64_t cell)
+{
+    return s->cells_at + cell * c->cell_stride;
+}
+
+/* It lies behind the struct. Nothing links to it, so in `next` its address is the mark of the close. */
+static inline struct spool__segment *first_of(struct spool__chain *c)
+{
+    return (struct spool__segment *)(void *)(c + 1);
+}
+
+/* ---- Memory --------------------------------------------------------------------------------------------------- */
+
+/* Bytes of n slots and their cells. In proportion, since memory may be counted when it is mapped, not when used. */
+static size_t measure(size_t elem_size, size_t stride, size_t n, uint64_t *ret_cells)
+{
+    *ret_cells = 0;
+    if (!in_cells(elem_size) || n == 0)
+        return n * slot_bytes(elem_size);
+    size_t slack = n / 4 < 2 ? 2 : n / 4 > 64 ? 64 : n / 4;
+    *ret_cells = n + slack;
+    return ((n * slot_bytes(elem_size) + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1)) + (n + slack) * stride;
+}
+
+static size_t lay_out(size_t elem_size, size_t budget, size_t min, size_t max, uint64_t *ret_slots, uint64_t *ret_cells)
+{
+    size_t stride = elem_size <= 8 ? 8 : (elem_size + 15) & ~(size_t)15;
+    size_t n = budget / (slot_bytes(elem_size) + (in_cells(elem_size) ? stride : 0));
+    if (n > max)
+        n = max;
+    while (n > min && measure(elem_size, stride, n, ret_cells) > budget)
+        n--;
+    if (n < min)
+        n = min;
+    *ret_slots = n;
+    return sizeof(struct spool__segment) + measure(elem_size, stride, n, ret_cells);
+}
+
+static void segment_init(struct spool__chain *c, struct spool__segment *s, uint64_t slots, uint64_t cells)
+{
+    s->slots = slots;
+    s->cells = cells;
+    size_t bytes = ((size_t)slots * slot_bytes(c->elem_size) + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
+    s->cells_at = (char *)(s + 1) + bytes;
+}
+
+/* Keeps a segment for the next use and frees the one kept so far. */
+static void segment_free(struct spool__chain *c, struct spool__segment *s)
+{
+    /* Release: nobody uses it any more. Acquire: the same of the other one. */
+    struct spool__segment *old = spool__swap(&c->spare, s, ACQ_REL);
+    if (old)
+        spool__sys_unmap(old, c->segment_bytes);
+}
+
+/* Frees what nobody looks at any more; own as for spool__hazard_held. */
+static void reap(struct spool__chain *c, const struct spool__hazard *own)
+{
+    if (!spool__load(&c->retired, RELAXED))
+        return;
+    /* Acquire: the segments are unlinked. All are taken at once, so that nobody looks at a link that changes. */
+    struct spool__segment *s = spool__swap(&c->retired, NULL, ACQUIRE);
+    /* The unlinking before the look at the hazards; pairs with the fences in spool__hazard_set and for unprotected. */
+    spool__fence();
+    while (s) {
+        struct spool__segment *next = s->retired_next;
+        if (spool__hazard_held(s, own)) {
+            s->retired_next = spool__load(&c->retired, RELAXED);
+            while (!spool__cas(&c->retired, &s->retired_next, s, RELEASE))
+                ;
+        } else {
+            segment_free(c, s);
+        }
+        s = next;
+    }
+}
+
+/* Of a segment that head and tail have left. Its first user is the next reap. */
+static void retire(struct spool__chain *c, struct op *op, struct spool__segment *s)
+{
+    if (s == first_of(c))
+        return;
+    s->retired_next = spool__load(&c->retired, RELAXED);
+    /* Release: the link, and that it is unlinked. */
+    while (!spool__cas(&c->retired, &s->retired_next, s, RELEASE))
+        ;
+    op->retired = true;
+}
+
+static struct spool__segment *segment_new(struct spool__chain *c)
+{
+    struct spool__segment *s = spool__swap(&c->spare, NULL, ACQUIRE);
+    if (!s && spool__load(&c->retired, RELAXED)) {
+        /* What somebody looked at when it was retired may be free by now. */
+        reap(c, NULL);
+        s = spool__swap(&c->spare, NULL, ACQUIRE);
+    }
+    if (s) {
+        memset(s, 0, sizeof *s + (size_t)c->slots * slot_bytes(c->elem_size));
+    } else {
+        s = spool__sys_map(c->segment_bytes);
+        if (!s)
+            return NULL;
+    }
+    segment_init(c, s, c->slots, c->cells);
+    return s;
+}
+
+/* ---- Where the queue begins and ends --------------------------------------------------------------------------- */
+
+static inline struct op begin(void)
+{
+    return (struct op){.hazard = spool__hazard_enter()};
+}
+
+static inline void finish(struct spool__chain *c, const struct op *op)
+{
+    spool__hazard_leave(op->hazard);
+    /* Behind the operation, for its own hazard would count in it. */
+    if (op->retired || !op->hazard)
+        reap(c, op->hazard);
+}
+
+static inline struct spool__segment *protect(const struct op *op, enum spool__hazard_side side,
+                                             struct spool__segment **root)
+{
+    struct spool__segment *s = spool__load(root, ACQUIRE);
+    while (!spool__hazard_has(op->hazard, side, s)) {
+        spool__hazard_set(op->hazard, side, s);
+        s = spool__load(root, ACQUIRE);
+    }
+    return s;
+}
+
+/* Stored blindly: see chain.h. Release: who sees the hint sees that the slots before it are used. */
+static inline void hint(uint64_t *end, uint64_t index)
+{
+    if (spool__load(end, RELAXED) < index)
+        spool__store(end, index, RELEASE);
+}
+
+/*
+ * Moves tail or head on from s, unless somebody did. The hazard on s keeps the address from coming back as another
+ * segment, so neither ever goes back. Release: who sees next from here sees what its maker wrote.
+ */
+static inline bool advance(struct spool__segment **end, struct spool__segment *s, struct spool__segment *next)
+{
+    return spool__cas(end, &s, next, ACQ_REL);
+}
+
+/* Where the next put or close lands: FREE, or CLOSED if it is closed. */
+static inline struct place find_tail(struct spool__chain *c, struct op *op)
+{
+    for (;;) {
+        struct spool__segment *s = protect(op, SPOOL__HAZARD_PUT, &c->tail);
+        uint64_t from = spool__load(&s->tail, ACQUIRE), i;
+        for (i = from; i < s->slots; i++) {
+            uint64_t w = spool__load(slot_at(c, s, i), ACQUIRE);
+            if ((w & STATE) <= CLOSED) {
+                if (i != from)
+                    hint(&s->tail, i);
+                return (struct place){s, i, w};
+            }
+        }
+        if (i != from)
+            hint(&s->tail, i);
+        struct spool__segment *next = spool__load(&s->next, ACQUIRE);
+        if (!next || next == first_of(c))
+            return (struct place){s, i, next ? CLOSED : FREE};
+        (void)advance(&c->tail, s, next);
+    }
+}
+
+/*
+ * Where the next get finds its element: FULL, FREE if there is none, CLOSED if none will come. That a slot is free
+ * with all before it used proves the queue empty at that moment; so does a `next` of NULL.
+ */
+static inline struct place find_head(struct spool__chain *c, struct op *op)
+{
+    for (;;) {
+        struct spool__segment *s = protect(op, SPOOL__HAZARD_GET, &c->head);
+        uint64_t from = spool__load(&s->head, ACQUIRE), i;
+        for (i = from; i < s->slots; i++) {
+            uint64_t w = spool__load(slot_at(c, s, i), ACQUIRE);
+            if ((w & STATE) <= FULL) {
+                if (i != from)
+                    hint(&s->head, i);
+                return (struct place){s, i, w};
+            }
+        }
+        if (i != from)
+            hint(&s->head, i);
+        struct spool__segment *next = spool__load(&s->next, ACQUIRE);
+        if (!next || next == first_of(c))
+            return (struct place){s, i, next ? CLOSED : FREE};
+        /* Tail first, so that nobody comes by a segment that head has left. It is never further behind than head. */
+        if (spool__load(&c->tail, ACQUIRE) == s)
+            (void)advance(&c->tail, s, next);
+        if (advance(&c->head, s, next))
+            retire(c, op, s);
+    }
+}
+
+/* Dead slots of s before index. Whoever makes one has asked for a cell in vain before. */
+static uint64_t count_dead(const struct spool__chain *c, struct spool__segment *s, uint64_t index)
+{
+    uint64_t n = 0;
+    if (spool__load(&s->tickets, RELAXED) <= s->cells)
+        return 0;
+    for (uint64_t i = 0; i < index; i++)
+        n += (spool__load(slot_at(c, s, i), ACQUIRE) & STATE) == DEAD;
+    return n;
+}
+
+static inline uint64_t position(struct place p)
+{
+    return p.seg->first + p.index;
+}
+
+/* Elements put before the place. */
+static uint64_t elements_before(const struct spool__chain *c, struct place p)
+{
+    return position(p) - p.seg->dead_before - count_dead(c, p.seg, p.index);
+}
+
+/* ---- The queue ------------------------------------------------------------------------------------------------- */
+
+static inline uint64_t pack(const void *elem, size_t elem_size)
+{
+    uint64_t v = 0;
+    if (elem_size == sizeof v)
+        memcpy(&v, elem, sizeof v);
+    else
+        memcpy(&v, elem, elem_size);
+    return v;
+}
+
+static inline void unpack(void *ret_elem, uint64_t v, size_t elem_size)
+{
+    if (elem_size == sizeof v)
+        memcpy(ret_elem, &v, sizeof v);
+    else
+        memcpy(ret_elem, &v, elem_size);
+}
+
+/* From FREE to word. Release: the cell was filled before. */
+static inline bool slot_fill(const struct spool__chain *c, struct place p, uint64_t word, uint64_t value)
+{
+    uint64_t *slot = slot_at(c, p.seg, p.index);
+#ifdef SPOOL_CAS16
+    if (is_wide(c->elem_size))
+        return spool__cas16(slot, FREE, 0, word, value);
+#endif
+    (void)value;
+    uint64_t expected = FREE;
+    return spool__cas(slot, &expected, word, ACQ_REL);
+}
+
+/* Links a further segment behind s, which is full. 0 if there is one now or the chain is closed, else -ENOMEM. */
+static int extend(struct spool__chain *c, struct spool__segment *s)
+{
+    struct spool__segment *fresh = segment_new(c), *next = NULL;
+    if (!fresh)
+        return spool__load(&s->next, ACQUIRE) ? 0 : -ENOMEM;
+    fresh->first = s->first + s->slots;
+    fresh->dead_before = s->dead_before + count_dead(c, s, s->slots);
+    if (spool__cas(&s->next, &next, fresh, ACQ_REL))
+        (void)advance(&c->tail, s, fresh);
+    else
+        segment_free(c, fresh);
+    return 0;
+}
+
+int spool__chain_put(struct spool__chain *c, const void *elem)
+{
+    struct op op = begin();
+    bool cells = in_cells(c->elem_size);
+    uint64_t word = FULL, value = is_wide(c->elem_size) ? pack(elem, c->elem_size) : 0;
+    uint64_t cell_of = UINT64_MAX; /* first of the segment in which this thread has a cell */
+    int ret = 0;
+    for (;;) {
+        struct place p = find_tail(c, &op);
+        if (p.word != FREE) {
+            ret = -EPIPE;
+            break;
+        }
+        if (p.index == p.seg->slots) {
+            ret = extend(c, p.seg);
+            if (ret < 0)
+                break;
+            continue;
+        }
+        if (cells && cell_of != p.seg->first) {
+            cell_of = p.seg->first;
+            uint64_t cell = spool__add(&p.seg->tickets, 1, RELAXED);
+            word = cell < p.seg->cells ? FULL | cell * CELL : DEAD;
+            if (word != DEAD)
+                memcpy(cell_at(c, p.seg, cell), elem, c->elem_size);
+        }
+        if (slot_fill(c, p, word, value)) {
+            hint(&p.seg->tail, p.index + 1);
+            if (word != DEAD)
+                break;
+        }
+    }
+    finish(c, &op);
+    return ret;
+}
+
+/* Takes the element at head out of its slot. It stays where it is until the operation is finished. */
+static inline int take(struct spool__chain *c, struct op *op, struct place *ret, uint64_t *ret_value)
+{
+    for (;;) {
+        struct place p = find_head(c, op);
+        if ((p.word & STATE) != FULL)
+            return p.word == CLOSED ? -EPIPE : -EAGAIN;
+        uint64_t *slot = slot_at(c, p.seg, p.index);
+        /* Written together with the word, once, so it is there, and what the word's next change leaves behind. */
+        uint64_t value = is_wide(c->elem_size) ? spool__load(slot + 1, RELAXED) : 0;
+        uint64_t expected = p.word;
+        if (spool__cas(slot, &expected, TAKEN, ACQ_REL)) {
+            hint(&p.seg->head, p.index + 1);
+            *ret = p;
+            *ret_value = value;
+            return 0;
+        }
+    }
+}
+
+int spool__chain_get(struct spool__chain *c, void *ret_elem)
+{
+    struct op op = begin();
+    struct place p;
+    uint64_t value;
+    int ret = take(c, &op, &p, &value);
+    if (ret == 0) {
+        if (is_wide(c->elem_size))
+            unpack(ret_elem, value, c->elem_size);
+        else if (in_cells(c->elem_size))
+            memcpy(ret_elem, cell_at(c, p.seg, p.word / CELL), c->elem_size);
+    }
+    finish(c, &op);
+    return ret;
+}
+
+int spool__chain_close(struct spool__chain *c)
+{
+    struct op op = begin();
+    int ret = -EALREADY;
+    for (;;) {
+        struct place p = find_tail(c, &op);
+        if (p.word != FREE)
+            break;
+        bool done;
+        if (p.index < p.seg->slots) {
+            uint64_t word = FREE;
+            done = spool__cas(slot_at(c, p.seg, p.index), &word, CLOSED, ACQ_REL);
+        } else {
+            struct spool__segment *next = NULL;
+            done = spool__cas(&p.seg->next, &next, first_of(c), ACQ_REL);
+        }
+        if (done) {
+            ret = 0;
+            break;
+        }
+    }
+    finish(c, &op);
+    return ret;
+}
+
+bool spool__chain_closed(struct spool__chain *c)
+{
+    struct op op = begin();
+    struct place p = find_tail(c, &op);
+    finish(c, &op);
+    return p.word == CLOSED;
+}
+
+int spool__chain_can_put(struct spool__chain *c, uint64_t *ret_pos)
+{
+    struct op op = begin();
+    struct place p = find_tail(c, &op);
+    *ret_pos = position(p);
+    finish(c, &op);
+    return p.word == CLOSED ? -EPIPE : 0;
+}
+
+int spool__chain_can_get(struct spool__chain *c, uint64_t *ret_pos)
+{
+    struct op op = begin();
+    struct place p = find_head(c, &op);
+    *ret_pos = position(p);
+    finish(c, &op);
+    return (p.word & STATE) == FULL ? 0 : p.word == CLOSED ? -EPIPE : -EAGAIN;
+}
+
+size_t spool__chain_len(struct spool__chain *c)
+{
+    struct op op = begin();
+    uint64_t h = 0, t = 0;
+    for (int tries = 0; tries < 16; tries++) {
+        struct place p = find_head(c, &op);
+        uint64_t pos = position(p);
+        h = elements_before(c, p);
+        t = elements_before(c, find_tail(c, &op));
+        if (position(find_head(c, &op)) == pos)
+            break;
+    }
+    finish(c, &op);
+    return t - h < SIZE_MAX ? (size_t)(t - h) : SIZE_MAX;
+}
+
+void spool__chain_drain(struct spool__chain *c, void (*drop)(void *elem))
+{
+    struct op op = begin();
+    struct place p;
+    uint64_t value;
+    while (take(c, &op, &p, &value) == 0) {
+        if (!drop)
+            continue;
+        if (in_cells(c->elem_size)) {
+            drop(cell_at(c, p.seg, p.word / CELL));
+        } else {
+            _Alignas(16) unsigned char elem[sizeof value];
+            unpack(elem, value, is_wide(c->elem_size) ? c->elem_size : 0);
+            drop(elem);
+        }
+    }
+    finish(c, &op);
+}
+
+size_t spool__chain_bytes(size_t elem_size)
+{
+    uint64_t slots, cells;
+    if (elem_size > SIZE_MAX / 16)
+        return 0;
+    return sizeof(struct spool__chain) + lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
+}
+
+void spool__chain_init(struct spool__chain *c, size_t elem_size)
+{
+    uint64_t slots, cells;
+    c->elem_size = elem_size;
+    c->cell_stride = elem_size <= 8 ? 8 : (elem_size + 15) & ~(size_t)15;
+    (void)lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
+    segment_init(c, first_of(c), slots, cells);
+    size_t budget = SEGMENT_BYTES - sizeof(struct spool__segment);
+    c->segment_bytes = lay_out(elem_size, budget, SLOTS_MIN, SIZE_MAX, &c->slots, &c->cells);
+    spool__store(&c->tail, first_of(c), RELAXED);
+    spool__store(&c->head, first_of(c), RELAXED);
+}
+
+void spool__chain_destroy(struct spool__chain *c)
+{
+    struct spool__segment *first = first_of(c), *next;
+    /* Hazards that still name these segments belong to threads that only remember them. */
+    for (struct spool__segment *s = c->head == first ? first->next : c->head; s && s != first; s = next) {
+        next = s->next;
+        spool__sys_unmap(s, c->segment_bytes);
+    }
+    for (struct spool__segment *s = c->retired; s; s = next) {
+        next = s->retired_next;
+        spool__sys_unmap(s, c->segment_bytes);
+    }
+    if (c->spare)
+        spool__sys_unmap(c->spare, c->segment_bytes);
+}
