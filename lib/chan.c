@@ -1,41 +1,8 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 #include "chan.h"
 
+#include <limits.h>
 #include <string.h>
-
-/*
- * Spinning before parking: a wake across processors costs some 25 us in a virtual machine, so look again for about a
- * microsecond, then let others run some times, then park. With one processor only the other threads can bring work.
- */
-#define SPIN_PAUSES 64u
-#define SPIN_YIELDS 20u
-
-bool spool__spin(unsigned *turns)
-{
-    static int cpus; /* 0: not asked yet. Every thread that asks at once finds the same. */
-    int n = spool__load(&cpus, RELAXED);
-    if (n == 0) {
-        n = spool__sys_cpus();
-        spool__store(&cpus, n, RELAXED);
-    }
-    if (*turns < SPIN_PAUSES && n < 2)
-        *turns = SPIN_PAUSES;
-    if (*turns == SPIN_PAUSES + SPIN_YIELDS)
-        return false;
-    if ((*turns)++ < SPIN_PAUSES)
-        spool__pause();
-    else
-        spool__yield();
-    return true;
-}
-
-int64_t spool__deadline(int64_t timeout_ns)
-{
-    if (timeout_ns < 0)
-        return INT64_MAX;
-    int64_t now = spool__sys_now();
-    return timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
-}
 
 static struct spool__lane *core_lane(const struct spool__core *core, uint32_t i)
 {
@@ -46,118 +13,6 @@ static struct spool__lane *core_lane(const struct spool__core *core, uint32_t i)
 struct spool__lane *spool__chan_lane(const struct spool_chan *chan, enum spool__side side)
 {
     return core_lane(chan->core, side == SPOOL__GET ? chan->in : chan->out);
-}
-
-/* ---- One operation -------------------------------------------------------------------------------------------- */
-
-static inline int queue_try(struct spool__lane *lane, enum spool__side side, void *elem)
-{
-    return side == SPOOL__GET ? spool__ring_get(&lane->ring, elem) : spool__ring_put(&lane->ring, elem);
-}
-
-static inline enum spool__side other(enum spool__side side)
-{
-    return side == SPOOL__GET ? SPOOL__PUT : SPOOL__GET;
-}
-
-static struct spool__lane *twin_of(struct spool__lane *lane)
-{
-    return (struct spool__lane *)(void *)((char *)lane + lane->twin);
-}
-
-/*
- * To be called before it is said of a lane that it is closed. Whoever closed it may have stopped before the other lane
- * of the pair was closed, or before the waiters were woken. So nobody sees one direction closed and the other open.
- */
-static void finish_close(struct spool__lane *lane)
-{
-    (void)spool__ring_close(&twin_of(lane)->ring);
-    /* The closing before the look; pairs with the fences in announce, arm and drain. */
-    spool__fence();
-    for (int i = 0; i < 2; i++) {
-        for (int side = 0; side < 2; side++)
-            if (spool__gate_is_waited(&lane->gates[side]))
-                spool__gate_wake_all(&lane->gates[side]);
-        lane = twin_of(lane);
-    }
-}
-
-int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem)
-{
-    int ret = queue_try(lane, side, elem);
-    if (ret == 0) {
-        spool__gate_wake(&lane->gates[other(side)]);
-    } else if (ret == -EPIPE) {
-        finish_close(lane);
-        spool__gate_tell_next(&lane->gates[side]);
-    }
-    return ret;
-}
-
-int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *ret_pos)
-{
-    int ret =
-        side == SPOOL__GET ? spool__ring_can_get(&lane->ring, ret_pos) : spool__ring_can_put(&lane->ring, ret_pos);
-    if (ret == -EPIPE)
-        finish_close(lane);
-    return ret;
-}
-
-/*
- * Wakes strangers again if there is work after all. This thread published nothing: whoever did fences and looks for
- * itself, and the look at the queue acquires, so the look at the gate comes after it.
- */
-static void wake_if_ready(struct spool__lane *lane, enum spool__side side)
-{
-    uint64_t pos;
-    if (spool__lane_can(lane, side, &pos) != -EAGAIN)
-        spool__gate_wake(&lane->gates[side]);
-}
-
-/* spool__lane_do for a call that only tries: if it cannot, strangers shall not see the descriptor readable. */
-static int lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
-{
-    int ret = spool__lane_do(lane, side, elem);
-    if (ret != -EAGAIN || !spool__gate_drain(&lane->gates[side]))
-        return ret;
-    wake_if_ready(lane, side);
-    return spool__lane_do(lane, side, elem);
-}
-
-void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
-{
-    uint64_t pos;
-    /*
-     * As above, no publishing and so no fence of its own. Not by comparing with the grants that are under way: whoever
-     * has one may be busy elsewhere, or have stopped.
-     */
-    if (spool__lane_can(lane, side, &pos) == 0)
-        spool__gate_wake(&lane->gates[side]);
-}
-
-static int lane_wait(struct spool__lane *lane, enum spool__side side, void *elem, int64_t timeout_ns)
-{
-    int64_t deadline = spool__deadline(timeout_ns);
-    struct spool__gate *gate = &lane->gates[side];
-    for (unsigned turns = 0; spool__spin(&turns);) {
-        int ret = spool__lane_do(lane, side, elem);
-        if (ret != -EAGAIN)
-            return ret;
-    }
-    for (;;) {
-        spool__gate_announce(gate);
-        int ret = spool__lane_do(lane, side, elem);
-        bool granted = ret != -EAGAIN ? spool__gate_leave(gate) : spool__gate_sleep(gate, deadline);
-        bool late = ret == -EAGAIN && !granted;
-        if (ret == -EAGAIN)
-            ret = spool__lane_do(lane, side, elem);
-        if (granted && ret == 0)
-            spool__lane_hand_on(lane, side);
-        if (ret != -EAGAIN)
-            return ret;
-        if (late)
-            return -ETIMEDOUT;
-    }
 }
 
 /* ---- Lifetime ------------------------------------------------------------------------------------------------- */
@@ -173,29 +28,17 @@ static void unpin(struct spool__core *core)
     /* Release: this thread is done with it. Acquire, for the last: so are all the others. */
     if (spool__sub(&core->pins, 1, ACQ_REL) != 1)
         return;
-    for (uint32_t i = 0; i < core->n_lanes; i++) {
-        struct spool__lane *lane = core_lane(core, i);
-        spool__ring_drain(&lane->ring, spool__load(&core->drop, ACQUIRE));
-        spool__gate_destroy(&lane->gates[SPOOL__GET]);
-        spool__gate_destroy(&lane->gates[SPOOL__PUT]);
-    }
+    for (uint32_t i = 0; i < core->n_lanes; i++)
+        spool__lane_destroy(core_lane(core, i), spool__load(&core->drop, ACQUIRE));
     spool__sys_free(core->block);
 }
 
-static int core_new(struct spool__core **ret, size_t elem_size, size_t capacity, uint32_t n_lanes)
+static int core_new(struct spool__core **ret, enum spool__flavour flavour, size_t elem_size, size_t capacity,
+                    uint32_t n_lanes)
 {
-    size_t total;
-    if (capacity == 0 || capacity == SPOOL_UNBOUNDED)
-        return -EOPNOTSUPP;
-    if (__builtin_mul_overflow(elem_size, capacity, &total))
-        return -EOVERFLOW;
-    size_t lane_bytes = spool__ring_bytes(elem_size, capacity);
+    size_t total, lane_bytes = spool__lane_bytes(flavour, elem_size, capacity);
     /* What the elements' own size allows but not what is needed around them. */
-    if (lane_bytes == 0 || __builtin_add_overflow(lane_bytes, offsetof(struct spool__lane, ring), &lane_bytes) ||
-        __builtin_add_overflow(lane_bytes, SPOOL_CACHE_LINE - 1, &lane_bytes))
-        return -ENOMEM;
-    lane_bytes &= ~(size_t)(SPOOL_CACHE_LINE - 1);
-    if (__builtin_mul_overflow(lane_bytes, n_lanes, &total) ||
+    if (lane_bytes == 0 || __builtin_mul_overflow(lane_bytes, n_lanes, &total) ||
         __builtin_add_overflow(total, sizeof(struct spool__core) + 2 * SPOOL_CACHE_LINE, &total))
         return -ENOMEM;
     void *block = spool__sys_zalloc(total);
@@ -208,7 +51,7 @@ static int core_new(struct spool__core **ret, size_t elem_size, size_t capacity,
     core->lane_bytes = lane_bytes;
     for (uint32_t i = 0; i < n_lanes; i++) {
         core->ends[i] = (struct spool_chan){.core = core, .refs = 1, .in = i, .out = n_lanes - 1 - i};
-        spool__ring_init(&core_lane(core, i)->ring, elem_size, capacity);
+        spool__lane_init(core_lane(core, i), flavour, elem_size, capacity);
         if (n_lanes == 2)
             core_lane(core, i)->twin = i == 0 ? (ptrdiff_t)lane_bytes : -(ptrdiff_t)lane_bytes;
     }
@@ -216,12 +59,22 @@ static int core_new(struct spool__core **ret, size_t elem_size, size_t capacity,
     return 0;
 }
 
+static int queues_new(struct spool__core **ret, size_t elem_size, size_t capacity, uint32_t n_lanes)
+{
+    size_t total;
+    if (capacity == SPOOL_UNBOUNDED)
+        return core_new(ret, SPOOL__CHAIN, elem_size, capacity, n_lanes);
+    if (__builtin_mul_overflow(elem_size, capacity, &total))
+        return -EOVERFLOW;
+    return core_new(ret, capacity == 0 ? SPOOL__MEET : SPOOL__RING, elem_size, capacity, n_lanes);
+}
+
 int spool_chan_new(spool_chan **ret, size_t elem_size, size_t capacity)
 {
     struct spool__core *core;
     if (!ret)
         return -EINVAL;
-    int r = core_new(&core, elem_size, capacity, 1);
+    int r = queues_new(&core, elem_size, capacity, 1);
     if (r < 0)
         return r;
     *ret = &core->ends[0];
@@ -233,7 +86,7 @@ int spool_pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, siz
     struct spool__core *core;
     if (!ret_a || !ret_b || ret_a == ret_b)
         return -EINVAL;
-    int r = core_new(&core, elem_size, capacity, 2);
+    int r = queues_new(&core, elem_size, capacity, 2);
     if (r < 0)
         return r;
     *ret_a = &core->ends[0];
@@ -241,12 +94,33 @@ int spool_pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, siz
     return 0;
 }
 
+int spool__chan_new_source(spool_chan **ret, struct spool__source **ret_src, const struct spool__source_ops *ops)
+{
+    struct spool__core *core;
+    int r = core_new(&core, SPOOL__SOURCE, ops->elem_size, ops->bytes, 1);
+    if (r < 0)
+        return r;
+    *ret = &core->ends[0];
+    *ret_src = &core_lane(core, 0)->source;
+    (*ret_src)->ops = ops;
+    return 0;
+}
+
+void spool__chan_free_source(spool_chan *chan)
+{
+    spool__sys_free(chan->core->block);
+}
+
+struct spool__source *spool__chan_source(const spool_chan *chan, const struct spool__source_ops *ops)
+{
+    struct spool__lane *lane = chan ? core_lane(chan->core, 0) : NULL;
+    return lane && lane->flavour == SPOOL__SOURCE && lane->source.ops == ops ? &lane->source : NULL;
+}
+
 static int close_core(struct spool__core *core)
 {
     /* The first lane decides who closed, in whichever order ends are closed together. */
-    int ret = spool__ring_close(&core_lane(core, 0)->ring);
-    finish_close(core_lane(core, 0));
-    return ret;
+    return spool__lane_close(core_lane(core, 0));
 }
 
 int spool_close(spool_chan *chan)
@@ -269,41 +143,82 @@ spool_chan *spool_unref(spool_chan *chan)
     struct spool__core *core = chan->core;
     (void)close_core(core);
     /* Nobody can get what comes in at this end any more, but threads that are parked in it still may look. */
-    spool__ring_drain(&spool__chan_lane(chan, SPOOL__GET)->ring, spool__load(&core->drop, ACQUIRE));
+    spool__lane_drain(spool__chan_lane(chan, SPOOL__GET), spool__load(&core->drop, ACQUIRE));
     unpin(core);
     return NULL;
 }
 
 /* ---- Puts and gets -------------------------------------------------------------------------------------------- */
 
-static inline bool is_bad(const spool_chan *chan, const void *elem)
+/* 0 if the arguments are good. */
+static inline int check(const spool_chan *chan, enum spool__side side, const void *elem)
 {
-    return !chan || (!elem && spool__chan_lane(chan, SPOOL__GET)->ring.elem_size != 0);
+    if (!chan || (!elem && core_lane(chan->core, 0)->elem_size != 0))
+        return -EINVAL;
+    if (side == SPOOL__PUT && !spool__lane_takes_puts(spool__chan_lane(chan, side)))
+        return -EOPNOTSUPP;
+    return 0;
 }
 
 static int try_side(spool_chan *chan, enum spool__side side, void *elem)
 {
-    if (is_bad(chan, elem))
-        return -EINVAL;
-    return lane_try(spool__chan_lane(chan, side), side, elem);
+    int ret = check(chan, side, elem);
+    return ret < 0 ? ret : spool__lane_try(spool__chan_lane(chan, side), side, elem);
 }
 
-static int wait_side(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
+/* Waits, having found once that it cannot be done now. */
+static int wait_side(spool_chan *chan, enum spool__side side, void *elem, int64_t deadline)
 {
-    if (timeout_ns == 0)
-        return try_side(chan, side, elem);
-    if (is_bad(chan, elem))
-        return -EINVAL;
-    struct spool__lane *lane = spool__chan_lane(chan, side);
-    int ret = spool__lane_do(lane, side, elem);
-    if (ret != -EAGAIN)
-        return ret;
     /* The channel stays while this thread is parked in it, even if the last reference is dropped. */
     struct spool__core *core = chan->core;
     pin(core);
-    ret = lane_wait(lane, side, elem, timeout_ns);
+    int ret = spool__lane_wait(spool__chan_lane(chan, side), side, elem, deadline);
     unpin(core);
     return ret;
+}
+
+static int do_side(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
+{
+    if (timeout_ns == 0)
+        return try_side(chan, side, elem);
+    int ret = check(chan, side, elem);
+    if (ret == 0)
+        ret = spool__lane_do(spool__chan_lane(chan, side), side, elem);
+    return ret == -EAGAIN ? wait_side(chan, side, elem, spool__deadline(timeout_ns)) : ret;
+}
+
+static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, size_t n, int64_t timeout_ns)
+{
+    ssize_t ret = check(chan, side, n ? elems : &n);
+    if (ret < 0 || n == 0)
+        return ret;
+    if (n > SSIZE_MAX)
+        return -EINVAL;
+    struct spool__lane *lane = spool__chan_lane(chan, side);
+    int64_t deadline = timeout_ns == 0 ? 0 : INT64_MIN; /* not known yet */
+    size_t size = lane->elem_size, done = 0;
+    for (;;) {
+        ret = spool__lane_do_many(lane, side, (char *)elems + done * size, n - done);
+        if (ret > 0)
+            done += (size_t)ret;
+        /* A get takes what is there; a put goes on until all is in. */
+        if (done == n || (done > 0 && side == SPOOL__GET) || (ret < 0 && ret != -EAGAIN))
+            break;
+        if (deadline == 0)
+            break;
+        if (deadline == INT64_MIN)
+            deadline = spool__deadline(timeout_ns);
+        ret = wait_side(chan, side, (char *)elems + done * size, deadline);
+        if (ret < 0)
+            break;
+        if (++done == n)
+            break;
+    }
+    if (done > 0)
+        return (ssize_t)done;
+    if (deadline == 0 && ret == -EAGAIN)
+        ret = spool__lane_try(lane, side, elems);
+    return ret == 0 ? 1 : ret;
 }
 
 /* A put only reads what elem points to; the two sides share their code. */
@@ -318,7 +233,7 @@ static inline void *unconst(const void *elem)
 
 int spool_put(spool_chan *chan, const void *elem)
 {
-    return wait_side(chan, SPOOL__PUT, unconst(elem), -1);
+    return do_side(chan, SPOOL__PUT, unconst(elem), -1);
 }
 
 int spool_try_put(spool_chan *chan, const void *elem)
@@ -328,12 +243,12 @@ int spool_try_put(spool_chan *chan, const void *elem)
 
 int spool_put_for(spool_chan *chan, const void *elem, int64_t timeout_ns)
 {
-    return wait_side(chan, SPOOL__PUT, unconst(elem), timeout_ns);
+    return do_side(chan, SPOOL__PUT, unconst(elem), timeout_ns);
 }
 
 int spool_get(spool_chan *chan, void *ret_elem)
 {
-    return wait_side(chan, SPOOL__GET, ret_elem, -1);
+    return do_side(chan, SPOOL__GET, ret_elem, -1);
 }
 
 int spool_try_get(spool_chan *chan, void *ret_elem)
@@ -343,49 +258,46 @@ int spool_try_get(spool_chan *chan, void *ret_elem)
 
 int spool_get_for(spool_chan *chan, void *ret_elem, int64_t timeout_ns)
 {
-    return wait_side(chan, SPOOL__GET, ret_elem, timeout_ns);
+    return do_side(chan, SPOOL__GET, ret_elem, timeout_ns);
+}
+
+ssize_t spool_put_many(spool_chan *chan, const void *elems, size_t n, int64_t timeout_ns)
+{
+    return do_many(chan, SPOOL__PUT, unconst(elems), n, timeout_ns);
+}
+
+ssize_t spool_get_many(spool_chan *chan, void *ret_elems, size_t n, int64_t timeout_ns)
+{
+    return do_many(chan, SPOOL__GET, ret_elems, n, timeout_ns);
 }
 
 /* ---- Looking and setting -------------------------------------------------------------------------------------- */
 
 bool spool_alive(const spool_chan *chan)
 {
-    if (!chan)
-        return false;
-    struct spool__lane *lane = core_lane(chan->core, 0);
     /* The first lane is closed first. */
-    if (!spool__ring_closed(&lane->ring))
-        return true;
-    finish_close(lane);
-    return false;
+    return chan && !spool__lane_is_closed(core_lane(chan->core, 0));
 }
 
 size_t spool_len(const spool_chan *chan)
 {
-    return chan ? spool__ring_len(&spool__chan_lane(chan, SPOOL__GET)->ring) : 0;
+    return chan ? spool__lane_len(spool__chan_lane(chan, SPOOL__GET)) : 0;
 }
 
 size_t spool_capacity(const spool_chan *chan)
 {
-    return chan ? spool__chan_lane(chan, SPOOL__GET)->ring.capacity : 0;
+    return chan ? spool__lane_capacity(core_lane(chan->core, 0)) : 0;
 }
 
 size_t spool_elem_size(const spool_chan *chan)
 {
-    return chan ? spool__chan_lane(chan, SPOOL__GET)->ring.elem_size : 0;
+    return chan ? core_lane(chan->core, 0)->elem_size : 0;
 }
 
 static int exported_fd(spool_chan *chan, enum spool__side side)
 {
-    if (!chan)
-        return -EINVAL;
-    struct spool__lane *lane = spool__chan_lane(chan, side);
-    int fd = spool__gate_fd(&lane->gates[side]);
-    if (fd < 0)
-        return fd;
-    spool__gate_export(&lane->gates[side]);
-    wake_if_ready(lane, side);
-    return fd;
+    int ret = check(chan, side, chan);
+    return ret < 0 ? ret : spool__lane_fd(spool__chan_lane(chan, side), side);
 }
 
 int spool_fd(spool_chan *chan)

@@ -107,6 +107,8 @@ static uint64_t event_data(const struct spool_select *s, int watch)
 
 static uint32_t wanted_events(const struct spool_select *s, const struct watch *w)
 {
+    if (w->level)
+        return EPOLLIN;
     /* One writer's wake wakes one select (exclusive), once (edge-triggered): the library knows the level itself. */
     if (w->kind != PLAIN_FD)
         return EPOLLIN | EPOLLET | EPOLLEXCLUSIVE;
@@ -121,6 +123,9 @@ static uint32_t wanted_events(const struct spool_select *s, const struct watch *
 static int add_to_set(struct spool_select *s, int watch)
 {
     struct watch *w = &s->watches[watch];
+    w->in_set = w->offer != NULL;
+    if (w->in_set)
+        return 0;
     uint32_t events = wanted_events(s, w);
     int r = spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_ADD, w->fd, events, event_data(s, watch));
     if (r == -EEXIST) {
@@ -136,14 +141,14 @@ static int add_to_set(struct spool_select *s, int watch)
     if (r < 0)
         return r;
     w->in_set = true;
-    if (w->kind == PLAIN_FD)
+    if (w->kind == PLAIN_FD || w->level)
         s->n_plain++;
     return 0;
 }
 
 static void remove_from_set(struct spool_select *s, struct watch *w)
 {
-    if (!w->in_set)
+    if (!w->in_set || w->offer)
         return;
     /* The kernel has dropped it already if the user closed the descriptor. */
     (void)spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_DEL, w->fd, 0, 0);
@@ -151,7 +156,7 @@ static void remove_from_set(struct spool_select *s, struct watch *w)
         (void)spool__sys_close(w->fd);
     w->fd = w->key_fd;
     w->in_set = false;
-    if (w->kind == PLAIN_FD)
+    if (w->kind == PLAIN_FD || w->level)
         s->n_plain--;
     else
         spool__select_disarm(s, w);
@@ -208,16 +213,20 @@ static int find_room(struct spool_select *s, int key_fd)
     while (s->free_watch < s->n_watches && s->watches[s->free_watch].kind != UNUSED)
         s->free_watch++;
     if (GROW(s->cases, s->cap_cases, s->free_case + 1) < 0 || GROW(s->watches, s->cap_watches, s->free_watch + 1) < 0 ||
-        GROW(s->events, s->cap_events, s->cap_watches + 1) < 0 || GROW(s->by_fd, s->cap_fds, key_fd + 1) < 0)
+        GROW(s->events, s->cap_events, s->cap_watches + N_OWN_FDS) < 0 || GROW(s->by_fd, s->cap_fds, key_fd + 1) < 0)
         return -ENOMEM;
     for (; fds < s->cap_fds; fds++)
         s->by_fd[fds].chan = s->by_fd[fds].level = s->by_fd[fds].edge = NONE;
     return 0;
 }
 
-/* Where the watch is noted that a new case may share, or NULL if it cannot: each event of the others is for one case. */
+/*
+ * Where the watch is noted that a new case may share, or NULL if it cannot: each event of the others is for one case.
+ */
 static int *shared_watch(struct spool_select *s, enum kind kind, int key_fd, uint32_t flags)
 {
+    if (key_fd == NONE)
+        return NULL;
     if (kind != PLAIN_FD)
         return &s->by_fd[key_fd].chan;
     if (flags == 0)
@@ -230,6 +239,7 @@ static void give_up_watch(struct spool_select *s, struct watch *w)
     remove_from_set(s, w);
     if (w->chan) {
         spool__select_pass_on(s, w);
+        spool__select_drop_offer(s, w);
         (void)spool_unref(w->chan);
     }
     int *shared = shared_watch(s, w->kind, w->key_fd, w->flags);
@@ -252,6 +262,7 @@ static struct watch *new_watch(struct spool_select *s, enum kind kind, int key_f
     if (chan) {
         w->chan = spool_ref(chan);
         w->lane = spool__chan_lane(chan, watch_side(w));
+        w->level = kind == CHAN_GET && w->lane->flavour == SPOOL__SOURCE;
     }
     int *shared = shared_watch(s, kind, key_fd, flags);
     if (shared)
@@ -290,6 +301,7 @@ static void set_on(struct spool_select *s, int index, bool on)
     c->on = on;
     w->n_on += on ? 1 : -1;
     s->n_on += on ? 1 : -1;
+    spool__select_update_offer(s, w);
 }
 
 /* A case that was turned on may be ready: the next wait looks at it. */
@@ -297,10 +309,24 @@ static void list_new(struct spool_select *s, int index)
 {
     struct watch *w = &s->watches[s->cases[index].watch];
     s->backoff = s->countdown = 0;
-    if (w->kind == PLAIN_FD)
+    /* Where it takes a system call to look, the epoll set shows which are worth it. */
+    if (w->kind == PLAIN_FD || (w->level && !w->lane->source.ops->cheap))
         return;
     spool__select_disarm(s, w);
     spool__select_list_watch(s, (int)(w - s->watches));
+}
+
+/* A watch that the new case may share, or NULL. In a rendezvous the offer tells, as there is no descriptor. */
+static struct watch *find_watch(struct spool_select *s, enum kind kind, int key_fd, spool_chan *chan, uint32_t flags)
+{
+    int *shared = shared_watch(s, kind, key_fd, flags);
+    if (shared)
+        return *shared == NONE ? NULL : &s->watches[*shared];
+    if (key_fd != NONE)
+        return NULL;
+    enum spool__side side = kind == CHAN_PUT ? SPOOL__PUT : SPOOL__GET;
+    struct spool__offer *o = spool__meet_find(&spool__chan_lane(chan, side)->meet, side, &s->party);
+    return o ? &s->watches[o->watch] : NULL;
 }
 
 static int add_case(struct spool_select *s, enum kind kind, int key_fd, spool_chan *chan, void *elem, uint32_t events)
@@ -309,8 +335,9 @@ static int add_case(struct spool_select *s, enum kind kind, int key_fd, spool_ch
     if (r < 0)
         return r;
     uint32_t flags = events & (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP);
-    int *shared = shared_watch(s, kind, key_fd, flags);
-    struct watch *w = shared && *shared != NONE ? &s->watches[*shared] : new_watch(s, kind, key_fd, chan, flags);
+    struct watch *w = find_watch(s, kind, key_fd, chan, flags);
+    if (!w)
+        w = new_watch(s, kind, key_fd, chan, flags);
     int index = s->free_case;
     int n_cases = s->n_cases;
     struct kase was = {.watch = NONE};
@@ -321,8 +348,10 @@ static int add_case(struct spool_select *s, enum kind kind, int key_fd, spool_ch
     struct kase *c = &s->cases[index];
     *c = (struct kase){.watch = (int)(w - s->watches), .events = events, .elem = elem};
     link_case(s, w, index);
+    r = key_fd == NONE && !w->offer ? spool__select_new_offer(s, w) : 0;
     set_on(s, index, true);
-    r = update_set(s, c->watch);
+    if (r == 0)
+        r = update_set(s, c->watch);
     if (r < 0) {
         set_on(s, index, false);
         unlink_case(s, w, index);
@@ -359,6 +388,7 @@ void spool__select_end_turn(struct spool_select *s, int index)
         return;
     unlink_case(s, w, index);
     link_case(s, w, index);
+    spool__select_update_offer(s, w);
 }
 
 static int add_chan_case(struct spool_select *s, enum kind kind, spool_chan *chan, void *elem)
@@ -366,7 +396,13 @@ static int add_chan_case(struct spool_select *s, enum kind kind, spool_chan *cha
     if (!s || !chan)
         return -EINVAL;
     enum spool__side side = kind == CHAN_PUT ? SPOOL__PUT : SPOOL__GET;
-    int fd = spool__gate_fd(&spool__chan_lane(chan, side)->gates[side]);
+    struct spool__lane *lane = spool__chan_lane(chan, side);
+    if (side == SPOOL__PUT && !spool__lane_takes_puts(lane))
+        return -EOPNOTSUPP;
+    bool level = side == SPOOL__GET && lane->flavour == SPOOL__SOURCE;
+    if (lane->flavour == SPOOL__MEET)
+        return add_case(s, kind, NONE, chan, elem, 0);
+    int fd = level ? lane->source.fd : spool__gate_fd(&lane->gates[side]);
     return fd < 0 ? fd : add_case(s, kind, fd, chan, elem, 0);
 }
 
@@ -447,7 +483,7 @@ int spool_select_poll_fd(spool_select *sel)
         return -EINVAL;
     if (sel->own_fd != NONE)
         return sel->epoll;
-    if (GROW(sel->events, sel->cap_events, sel->cap_watches + 1) < 0)
+    if (GROW(sel->events, sel->cap_events, sel->cap_watches + N_OWN_FDS) < 0)
         return -ENOMEM;
     int fd = spool__sys_eventfd();
     if (fd < 0)
@@ -458,6 +494,8 @@ int spool_select_poll_fd(spool_select *sel)
         return r;
     }
     sel->own_fd = fd;
+    spool__party_nest(&sel->party);
+    spool__select_list_hinted(sel);
     spool__select_settle(sel);
     return sel->epoll;
 }
@@ -475,7 +513,7 @@ int spool_select_new(spool_select **ret)
         return epoll;
     }
     s->epoll = epoll;
-    s->own_fd = s->first_listed = s->last_listed = NONE;
+    s->own_fd = s->party.fd = s->first_listed = s->last_listed = NONE;
     s->random = 2463534242u;
     *ret = s;
     return 0;
@@ -490,6 +528,8 @@ spool_select *spool_select_free(spool_select *sel)
             give_up_watch(sel, &sel->watches[i]);
     if (sel->own_fd != NONE)
         (void)spool__sys_close(sel->own_fd);
+    if (sel->party.fd != NONE)
+        (void)spool__sys_close(sel->party.fd);
     (void)spool__sys_close(sel->epoll);
     spool__sys_free(sel->cases);
     spool__sys_free(sel->watches);

@@ -38,6 +38,8 @@ struct watch {
     uint64_t seen_pos;
     spool_chan *chan; /* a reference */
     struct spool__lane *lane;
+    bool level;                  /* on a kernel object that the lane gets from: the epoll set shows its level, no gate */
+    struct spool__offer *offer;  /* for a rendezvous, which has no descriptor for selects, but the party's for all */
 };
 
 struct kase {
@@ -57,7 +59,7 @@ struct spool_select {
     enum spool_order order;
     struct kase *cases;
     struct watch *watches;
-    struct epoll_event *events; /* one for each watch, and own_fd */
+    struct epoll_event *events; /* one for each watch, and N_OWN_FDS */
     struct {
         int chan, level, edge;
     } *by_fd; /* the watches of a key_fd that further cases may share */
@@ -66,14 +68,17 @@ struct spool_select {
     int n_on;
     int n_armed, n_plain; /* watches that only the epoll set knows about */
     int n_granted;        /* watches with granted set */
+    struct spool__party party; /* of all offers; its descriptor is NONE before there is one */
+    int n_offers;
     int first_listed, last_listed, n_listed;
     uint32_t random;
     unsigned backoff, countdown; /* waits until the epoll set is asked again while cases are listed */
     uint64_t waits;
 };
 
-/* Data of own_fd's events; no watch has it. */
+/* Data of the events of own_fd and of the party's descriptor; no watch has it. */
 #define OWN_FD_DATA UINT64_MAX
+#define N_OWN_FDS 2
 
 static inline enum spool__side watch_side(const struct watch *w)
 {
@@ -99,6 +104,19 @@ void spool__select_end_turn(struct spool_select *s, int index);
 
 /* Takes the case out; its result stays. */
 void spool__select_drop_case(struct spool_select *s, int index);
+
+/* In party.c: makes an offer for a watch on a rendezvous, which needs memory and once a descriptor. Takes it back. */
+int spool__select_new_offer(struct spool_select *s, struct watch *w);
+void spool__select_drop_offer(struct spool_select *s, struct watch *w);
+/* The first case that is on and has an element is the one that the offer stands for. To be called when that changes. */
+void spool__select_update_offer(struct spool_select *s, struct watch *w);
+/*
+ * Lists what others have hinted at. Opens the party; true if it has met already, otherwise it may sleep in the epoll
+ * set. Shuts it: the case whose offer was taken meanwhile, which the caller books, or NONE.
+ */
+void spool__select_list_hinted(struct spool_select *s);
+bool spool__select_open(struct spool_select *s);
+int spool__select_shut(struct spool_select *s);
 
 /* Makes spool_select_poll_fd show whether a wait would block, if somebody asked for it. */
 void spool__select_settle(struct spool_select *s);

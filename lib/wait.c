@@ -12,7 +12,7 @@
 /* Asks the epoll set, and lists what it reports. Returns how many, or a negative errno. */
 static int harvest(struct spool_select *s, int64_t deadline)
 {
-    int n = spool__sys_epoll_wait(s->epoll, s->events, s->n_watches + 1, deadline);
+    int n = spool__sys_epoll_wait(s->epoll, s->events, s->n_watches + N_OWN_FDS, deadline);
     int found = 0;
     for (int i = 0; i < n; i++) {
         uint64_t data = s->events[i].data.u64;
@@ -27,7 +27,7 @@ static int harvest(struct spool_select *s, int64_t deadline)
             w->fresh_at = s->waits;
         } else if (w->armed) {
             spool__select_disarm(s, w);
-        } else {
+        } else if (!w->level) {
             continue;
         }
         spool__select_list_watch(s, watch);
@@ -76,7 +76,8 @@ static void finish(struct spool_select *s, int index, int result)
     }
     spool__select_end_turn(s, index);
     spool__select_unlist(s, index);
-    spool__select_list_last(s, index);
+    if (!w->level || w->lane->source.ops->cheap)
+        spool__select_list_last(s, index);
     spool__select_pass_on(s, w);
 }
 
@@ -105,6 +106,10 @@ static bool try_case(struct spool_select *s, int index, bool arm)
         return true;
     }
     int r = attempt(s, c);
+    if (r == -EAGAIN && (w->level || w->offer)) {
+        spool__select_unlist(s, index);
+        return false;
+    }
     if (r == -EAGAIN && arm) {
         spool__select_arm(s, w);
         r = attempt(s, c);
@@ -201,19 +206,26 @@ void spool__select_settle(struct spool_select *s)
 {
     if (s->own_fd == NONE)
         return;
+    int watch;
     bool ready = s->n_on == 0;
     while (!ready && s->first_listed != NONE) {
-        struct kase *c = &s->cases[s->first_listed];
-        struct watch *w = &s->watches[c->watch];
+        watch = s->cases[s->first_listed].watch;
+        struct watch *w = &s->watches[watch];
         uint64_t pos;
         if (w->kind == PLAIN_FD) {
             ready = true;
             break;
         }
-        spool__select_arm(s, w);
+        if (w->level) {
+            spool__select_unlist(s, s->first_listed);
+            continue;
+        }
+        if (w->offer)
+            spool__select_unlist(s, s->first_listed);
+        else
+            spool__select_arm(s, w);
         ready = spool__lane_can(w->lane, watch_side(w), &pos) != -EAGAIN;
         if (ready) {
-            int watch = c->watch;
             spool__select_disarm(s, w);
             spool__select_list_watch(s, watch);
             spool__select_pass_on(s, w);
@@ -236,28 +248,34 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
     int64_t deadline = timeout_ns == 0 ? 0 : spool__deadline(timeout_ns);
     if (harvest_is_due(s))
         (void)harvest(s, 0);
+    spool__select_list_hinted(s);
     int index = choose(s, timeout_ns == 0);
     if (timeout_ns != 0) {
         unsigned turns = 0;
-        while (index == NONE && s->n_listed > 0 && s->n_listed <= SPIN_LISTED_MAX && spool__spin(&turns))
+        /* Who has offers had better open them first: then others that look find them. */
+        while (index == NONE && s->n_listed > 0 && s->n_listed <= SPIN_LISTED_MAX && s->n_offers == 0 &&
+               spool__spin(&turns))
             index = choose(s, false);
         if (index == NONE)
             index = choose(s, true);
     }
     while (index == NONE) {
         set_own_fd(s, false);
-        int n = harvest(s, deadline);
+        bool met = timeout_ns != 0 && spool__select_open(s);
+        int n = met ? 0 : harvest(s, deadline);
+        index = timeout_ns != 0 ? spool__select_shut(s) : NONE;
+        if (index != NONE) {
+            finish(s, index, 0);
+            break;
+        }
         if (n < 0 && n != -EINTR)
             return n;
-        if (n > 0) {
-            index = choose(s, true);
-        } else if (timeout_ns == 0) {
-            if (was_quiet(s))
-                return -EAGAIN;
-            index = choose(s, true);
-        } else if (timeout_ns > 0 && spool__sys_now() >= deadline) {
+        spool__select_list_hinted(s);
+        if (timeout_ns == 0 && n <= 0 && was_quiet(s))
+            return -EAGAIN;
+        index = choose(s, true);
+        if (index == NONE && timeout_ns > 0 && spool__sys_now() >= deadline)
             return -ETIMEDOUT;
-        }
     }
     return index;
 }

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "lane.h"
+
+/*
+ * Spinning before parking: a wake across processors costs some 25 us in a virtual machine, so look again for about a
+ * microsecond, then let others run some times, then park. With one processor only the other threads can bring work.
+ */
+#define SPIN_PAUSES 64u
+#define SPIN_YIELDS 20u
+
+bool spool__spin(unsigned *turns)
+{
+    static int cpus; /* 0: not asked yet. Every thread that asks at once finds the same. */
+    int n = spool__load(&cpus, RELAXED);
+    if (n == 0) {
+        n = spool__sys_cpus();
+        spool__store(&cpus, n, RELAXED);
+    }
+    if (*turns < SPIN_PAUSES && n < 2)
+        *turns = SPIN_PAUSES;
+    if (*turns == SPIN_PAUSES + SPIN_YIELDS)
+        return false;
+    if ((*turns)++ < SPIN_PAUSES)
+        spool__pause();
+    else
+        spool__yield();
+    return true;
+}
+
+int64_t spool__deadline(int64_t timeout_ns)
+{
+    if (timeout_ns < 0)
+        return INT64_MAX;
+    int64_t now = spool__sys_now();
+    return timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
+}
+
+/* ---- The flavours --------------------------------------------------------------------------------------------- */
+
+size_t spool__lane_bytes(enum spool__flavour flavour, size_t elem_size, size_t capacity)
+{
+    size_t bytes = 0;
+    switch (flavour) {
+    case SPOOL__RING:
+        bytes = spool__ring_bytes(elem_size, capacity);
+        break;
+    case SPOOL__CHAIN:
+        bytes = spool__chain_bytes(elem_size);
+        break;
+    case SPOOL__MEET:
+        bytes = sizeof(struct spool__meet);
+        break;
+    case SPOOL__SOURCE:
+        bytes = capacity;
+        break;
+    }
+    if (bytes == 0 || __builtin_add_overflow(bytes, offsetof(struct spool__lane, ring), &bytes) ||
+        __builtin_add_overflow(bytes, SPOOL_CACHE_LINE - 1, &bytes))
+        return 0;
+    return bytes & ~(size_t)(SPOOL_CACHE_LINE - 1);
+}
+
+void spool__lane_init(struct spool__lane *lane, enum spool__flavour flavour, size_t elem_size, size_t capacity)
+{
+    lane->flavour = flavour;
+    lane->elem_size = elem_size;
+    lane->capacity = flavour == SPOOL__SOURCE ? 1 : capacity;
+    if (flavour == SPOOL__RING)
+        spool__ring_init(&lane->ring, elem_size, capacity);
+    else if (flavour == SPOOL__CHAIN)
+        spool__chain_init(&lane->chain, elem_size);
+    else if (flavour == SPOOL__MEET)
+        spool__meet_init(&lane->meet, elem_size);
+}
+
+void spool__lane_drain(struct spool__lane *lane, void (*drop)(void *elem))
+{
+    if (lane->flavour == SPOOL__RING)
+        spool__ring_drain(&lane->ring, drop);
+    else if (lane->flavour == SPOOL__CHAIN)
+        spool__chain_drain(&lane->chain, drop);
+}
+
+void spool__lane_destroy(struct spool__lane *lane, void (*drop)(void *elem))
+{
+    spool__lane_drain(lane, drop);
+    if (lane->flavour == SPOOL__CHAIN)
+        spool__chain_destroy(&lane->chain);
+    else if (lane->flavour == SPOOL__SOURCE)
+        spool__source_destroy(&lane->source, drop);
+    spool__gate_destroy(&lane->gates[SPOOL__GET]);
+    spool__gate_destroy(&lane->gates[SPOOL__PUT]);
+}
+
+static int source_do(struct spool__source *src, enum spool__side side, void *elem)
+{
+    ssize_t n = side == SPOOL__GET ? spool__source_get(src, elem, 1) : src->ops->put(src, elem, 1);
+    return n > 0 ? 0 : (int)n;
+}
+
+static inline int queue_do(struct spool__lane *lane, enum spool__side side, void *elem)
+{
+    if (lane->flavour == SPOOL__RING)
+        return side == SPOOL__GET ? spool__ring_get(&lane->ring, elem) : spool__ring_put(&lane->ring, elem);
+    if (lane->flavour == SPOOL__CHAIN)
+        return side == SPOOL__GET ? spool__chain_get(&lane->chain, elem) : spool__chain_put(&lane->chain, elem);
+    if (lane->flavour == SPOOL__MEET)
+        return spool__meet_try(&lane->meet, side, elem);
+    return source_do(&lane->source, side, elem);
+}
+
+static int queue_can(struct spool__lane *lane, enum spool__side side, uint64_t *pos)
+{
+    if (lane->flavour == SPOOL__RING)
+        return side == SPOOL__GET ? spool__ring_can_get(&lane->ring, pos) : spool__ring_can_put(&lane->ring, pos);
+    if (lane->flavour == SPOOL__CHAIN)
+        return side == SPOOL__GET ? spool__chain_can_get(&lane->chain, pos) : spool__chain_can_put(&lane->chain, pos);
+    if (lane->flavour == SPOOL__MEET)
+        return spool__meet_can(&lane->meet, side, pos);
+    struct spool__source *src = &lane->source;
+    return side == SPOOL__GET ? spool__source_can_get(src, pos) : src->ops->can_put(src, pos);
+}
+
+static int queue_close(struct spool__lane *lane)
+{
+    if (lane->flavour == SPOOL__RING)
+        return spool__ring_close(&lane->ring);
+    if (lane->flavour == SPOOL__CHAIN)
+        return spool__chain_close(&lane->chain);
+    if (lane->flavour == SPOOL__MEET)
+        return spool__meet_close(&lane->meet);
+    return spool__source_close(&lane->source);
+}
+
+static bool queue_is_closed(struct spool__lane *lane)
+{
+    if (lane->flavour == SPOOL__RING)
+        return spool__ring_closed(&lane->ring);
+    if (lane->flavour == SPOOL__CHAIN)
+        return spool__chain_closed(&lane->chain);
+    if (lane->flavour == SPOOL__MEET)
+        return spool__meet_closed(&lane->meet);
+    return spool__load(&lane->source.is_shut, ACQUIRE);
+}
+
+size_t spool__lane_len(struct spool__lane *lane)
+{
+    if (lane->flavour == SPOOL__RING)
+        return spool__ring_len(&lane->ring);
+    if (lane->flavour == SPOOL__CHAIN)
+        return spool__chain_len(&lane->chain);
+    return lane->flavour == SPOOL__MEET ? 0 : spool__source_len(&lane->source);
+}
+
+size_t spool__lane_capacity(struct spool__lane *lane)
+{
+    if (lane->flavour == SPOOL__SOURCE && lane->source.ops->capacity)
+        return lane->source.ops->capacity(&lane->source);
+    return lane->capacity;
+}
+
+bool spool__lane_takes_puts(const struct spool__lane *lane)
+{
+    return lane->flavour != SPOOL__SOURCE || lane->source.ops->put;
+}
+
+/* ---- One operation -------------------------------------------------------------------------------------------- */
+
+static struct spool__lane *twin_of(struct spool__lane *lane)
+{
+    return (struct spool__lane *)(void *)((char *)lane + lane->twin);
+}
+
+/*
+ * To be called before it is said of a lane that it is closed. Whoever closed it may have stopped before the other lane
+ * of the pair was closed, or before the waiters were woken. So nobody sees one direction closed and the other open.
+ */
+static void finish_close(struct spool__lane *lane)
+{
+    if (lane->twin)
+        (void)queue_close(twin_of(lane));
+    /* The closing before the look; pairs with the fences in announce, arm and drain. */
+    spool__fence();
+    for (int i = 0; i < 2; i++) {
+        for (int side = 0; side < 2; side++)
+            if (spool__gate_is_waited(&lane->gates[side]))
+                spool__gate_wake_all(&lane->gates[side]);
+        lane = twin_of(lane);
+    }
+}
+
+int spool__lane_close(struct spool__lane *lane)
+{
+    int ret = queue_close(lane);
+    finish_close(lane);
+    return ret;
+}
+
+bool spool__lane_is_closed(struct spool__lane *lane)
+{
+    if (!queue_is_closed(lane))
+        return false;
+    finish_close(lane);
+    return true;
+}
+
+/* After operations were done: who waits at the other gate can go on, as there is an element or room for one. */
+static inline void wake_other_side(struct spool__lane *lane, enum spool__side side)
+{
+    /* In a rendezvous nothing is left behind, and the kernel wakes those who wait for its descriptors. */
+    if (lane->flavour < SPOOL__MEET || (lane->flavour == SPOOL__SOURCE && side == SPOOL__GET))
+        spool__gate_wake(&lane->gates[spool__other(side)]);
+}
+
+int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem)
+{
+    int ret = queue_do(lane, side, elem);
+    if (ret == 0) {
+        wake_other_side(lane, side);
+    } else if (ret == -EPIPE) {
+        finish_close(lane);
+        spool__gate_tell_next(&lane->gates[side]);
+    }
+    return ret;
+}
+
+ssize_t spool__lane_do_many(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
+{
+    size_t done = 0;
+    if (lane->flavour == SPOOL__SOURCE) {
+        struct spool__source *src = &lane->source;
+        ssize_t ret = side == SPOOL__GET ? spool__source_get(src, elems, n) : src->ops->put(src, elems, n);
+        if (ret <= 0)
+            return ret == -EPIPE ? spool__lane_do(lane, side, elems) : ret;
+        done = (size_t)ret;
+    } else {
+        int ret = 0;
+        while (done < n && (ret = queue_do(lane, side, (char *)elems + done * lane->elem_size)) == 0)
+            done++;
+        if (done == 0)
+            return ret == -EPIPE ? spool__lane_do(lane, side, elems) : ret;
+    }
+    wake_other_side(lane, side);
+    return (ssize_t)done;
+}
+
+int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *ret_pos)
+{
+    int ret = queue_can(lane, side, ret_pos);
+    if (ret == -EPIPE)
+        finish_close(lane);
+    return ret;
+}
+
+/*
+ * Wakes strangers again if there is work after all. This thread published nothing: whoever did fences and looks for
+ * itself, and the look at the queue acquires, so the look at the gate comes after it.
+ */
+static void wake_if_ready(struct spool__lane *lane, enum spool__side side)
+{
+    uint64_t pos;
+    if (spool__lane_can(lane, side, &pos) != -EAGAIN)
+        spool__gate_wake(&lane->gates[side]);
+}
+
+int spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
+{
+    int ret = spool__lane_do(lane, side, elem);
+    if (ret != -EAGAIN || !spool__gate_drain(&lane->gates[side]))
+        return ret;
+    wake_if_ready(lane, side);
+    return spool__lane_do(lane, side, elem);
+}
+
+void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
+{
+    uint64_t pos;
+    /*
+     * As above, no publishing and so no fence of its own. Not by comparing with the grants that are under way: whoever
+     * has one may be busy elsewhere, or have stopped.
+     */
+    if (spool__lane_can(lane, side, &pos) == 0)
+        spool__gate_wake(&lane->gates[side]);
+}
+
+int spool__lane_fd(struct spool__lane *lane, enum spool__side side)
+{
+    if (lane->flavour == SPOOL__SOURCE && side == SPOOL__GET)
+        return lane->source.fd;
+    int fd = spool__gate_fd(&lane->gates[side]);
+    if (fd < 0)
+        return fd;
+    if (lane->flavour == SPOOL__MEET)
+        spool__meet_poll(&lane->meet, side);
+    spool__gate_export(&lane->gates[side]);
+    wake_if_ready(lane, side);
+    return fd;
+}
+
+/* ---- Waiting -------------------------------------------------------------------------------------------------- */
+
+static int meet_wait(struct spool__lane *lane, enum spool__side side, void *elem, int64_t deadline)
+{
+    struct spool__offer offer;
+    int ret = spool__meet_offer(&lane->meet, &offer, side, elem);
+    if (ret == -EAGAIN) {
+        /* The offer is what the other side waits for. Unlocking the meet was a read-modify-write. */
+        spool__gate_wake(&lane->gates[spool__other(side)]);
+        ret = spool__meet_await(&lane->meet, &offer, deadline);
+    }
+    if (ret == -EPIPE)
+        finish_close(lane);
+    return ret;
+}
+
+static int source_wait(struct spool__lane *lane, void *elem, int64_t deadline)
+{
+    int ret;
+    while ((ret = spool__lane_do(lane, SPOOL__GET, elem)) == -EAGAIN) {
+        if (spool__source_park(&lane->source, deadline) != -ETIMEDOUT)
+            continue;
+        ret = spool__lane_do(lane, SPOOL__GET, elem);
+        return ret == -EAGAIN ? -ETIMEDOUT : ret;
+    }
+    return ret;
+}
+
+int spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *elem, int64_t deadline)
+{
+    if (lane->flavour == SPOOL__MEET)
+        return meet_wait(lane, side, elem, deadline);
+    if (lane->flavour == SPOOL__SOURCE && side == SPOOL__GET)
+        return source_wait(lane, elem, deadline);
+    struct spool__gate *gate = &lane->gates[side];
+    for (unsigned turns = 0; spool__spin(&turns);) {
+        int ret = spool__lane_do(lane, side, elem);
+        if (ret != -EAGAIN)
+            return ret;
+    }
+    for (;;) {
+        spool__gate_announce(gate);
+        int ret = spool__lane_do(lane, side, elem);
+        bool granted = ret != -EAGAIN ? spool__gate_leave(gate) : spool__gate_sleep(gate, deadline);
+        bool late = ret == -EAGAIN && !granted;
+        if (ret == -EAGAIN)
+            ret = spool__lane_do(lane, side, elem);
+        if (granted && ret == 0)
+            spool__lane_hand_on(lane, side);
+        if (ret != -EAGAIN)
+            return ret;
+        if (late)
+            return -ETIMEDOUT;
+    }
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#ifndef SPOOL_LANE_H
+#define SPOOL_LANE_H
+
+#include "chain.h"
+#include "gate.h"
+#include "meet.h"
+#include "ring.h"
+#include "source.h"
+
+/*
+ * A lane is one direction of a channel: a queue of one flavour or another, with a gate on either side. A channel has
+ * one lane, a pair two.
+ */
+enum spool__flavour {
+    SPOOL__RING,   /* bounded */
+    SPOOL__CHAIN,  /* unbounded */
+    SPOOL__MEET,   /* rendezvous */
+    SPOOL__SOURCE, /* the kernel has the elements; getters do not wait at the gate but for its descriptor */
+};
+
+struct spool__lane {
+    ptrdiff_t twin; /* offset to the other lane of a pair, or 0 */
+    enum spool__flavour flavour;
+    size_t elem_size, capacity;
+    struct spool__gate gates[2]; /* by the side that waits at it: getters for elements, putters for room */
+    union {                      /* last: what follows it depends on the flavour */
+        struct spool__ring ring;
+        struct spool__chain chain;
+        struct spool__meet meet;
+        struct spool__source source;
+    };
+};
+
+/* Bytes of a lane, or 0 if that is more than can be counted. For a source, capacity is the size of its struct. */
+size_t spool__lane_bytes(enum spool__flavour flavour, size_t elem_size, size_t capacity);
+void spool__lane_init(struct spool__lane *lane, enum spool__flavour flavour, size_t elem_size, size_t capacity);
+/* Nobody is inside any more. */
+void spool__lane_destroy(struct spool__lane *lane, void (*drop)(void *elem));
+/* Gives what can be got to drop, which may be NULL. */
+void spool__lane_drain(struct spool__lane *lane, void (*drop)(void *elem));
+
+/*
+ * Does one operation if it can be done now: 0; -EAGAIN; -EPIPE; -ENOMEM, -EINVAL. elem is read for SPOOL__PUT, written
+ * for SPOOL__GET. The second is for a call that only tries: if it cannot, no stranger shall see the descriptor
+ * readable.
+ */
+int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem);
+int spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elem);
+/* Does up to n > 0 of them, with one wake: how many, or an error if none. */
+ssize_t spool__lane_do_many(struct spool__lane *lane, enum spool__side side, void *elems, size_t n);
+/* Does one, and waits until it can: also -ETIMEDOUT. The caller has pinned the channel. */
+int spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *elem, int64_t deadline);
+
+/* What spool__lane_do would say; see spool__ring_can_get. */
+int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *ret_pos);
+/* Whether anybody can ever put. */
+bool spool__lane_takes_puts(const struct spool__lane *lane);
+/* After a grant was used up, or is not needed: wakes one more waiter if there is work for it. */
+void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side);
+
+/* 0 or -EALREADY. Also of the twin; wakes all. */
+int spool__lane_close(struct spool__lane *lane);
+bool spool__lane_is_closed(struct spool__lane *lane);
+size_t spool__lane_len(struct spool__lane *lane);
+size_t spool__lane_capacity(struct spool__lane *lane);
+/* The descriptor that strangers poll, or a negative errno. */
+int spool__lane_fd(struct spool__lane *lane, enum spool__side side);
+
+/* The time on CLOCK_MONOTONIC at which a wait of timeout_ns > 0 that starts now ends; INT64_MAX for < 0: never. */
+int64_t spool__deadline(int64_t timeout_ns);
+
+/* How long to look again before sleeping: call with *turns from 0 up until it returns false. */
+bool spool__spin(unsigned *turns);
+
+#endif

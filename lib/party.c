@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "select.h"
+
+/*
+ * A select's part in rendezvous: what it offers to others while it is blocked. Its thread alone changes offers, and
+ * only while the party is shut; others make use of them only while it is open.
+ */
+
+static int need_party_fd(struct spool_select *s)
+{
+    if (s->party.fd != NONE)
+        return 0;
+    int fd = spool__sys_eventfd();
+    if (fd < 0)
+        return fd;
+    /* Edge-triggered: each write is one event, and nobody has to read it. */
+    int r = spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, OWN_FD_DATA);
+    if (r < 0) {
+        (void)spool__sys_close(fd);
+        return r;
+    }
+    s->party.fd = fd;
+    return 0;
+}
+
+int spool__select_new_offer(struct spool_select *s, struct watch *w)
+{
+    int r = need_party_fd(s);
+    if (r < 0)
+        return r;
+    w->offer = spool__sys_zalloc(sizeof *w->offer);
+    if (!w->offer)
+        return -ENOMEM;
+    w->offer->party = &s->party;
+    w->offer->side = watch_side(w);
+    w->offer->watch = (int)(w - s->watches);
+    spool__meet_join(&w->lane->meet, w->offer);
+    s->n_offers++;
+    return 0;
+}
+
+void spool__select_drop_offer(struct spool_select *s, struct watch *w)
+{
+    if (!w->offer)
+        return;
+    spool__meet_leave(w->offer);
+    spool__sys_free(w->offer);
+    w->offer = NULL;
+    s->n_offers--;
+}
+
+/* The first case that is on, and that has an element or has none. */
+static int find_case(const struct spool_select *s, const struct watch *w, bool has_elem)
+{
+    int i = w->first_case;
+    while (i != NONE && !(s->cases[i].on && (s->cases[i].elem != NULL) == has_elem))
+        i = s->cases[i].next_same;
+    return i;
+}
+
+void spool__select_update_offer(struct spool_select *s, struct watch *w)
+{
+    struct spool__offer *o = w->offer;
+    if (!o)
+        return;
+    int i = find_case(s, w, true);
+    bool observes = find_case(s, w, false) != NONE;
+    o->elem = i == NONE ? NULL : s->cases[i].elem;
+    if ((i != NONE) != o->can_be_taken || observes != o->observes)
+        spool__meet_set(o, i != NONE, observes);
+}
+
+void spool__select_list_hinted(struct spool_select *s)
+{
+    for (struct spool__offer *o = spool__party_hinted(&s->party); o; o = o->next_hinted)
+        spool__select_list_watch(s, o->watch);
+}
+
+bool spool__select_open(struct spool_select *s)
+{
+    if (s->n_offers == 0)
+        return false;
+    for (struct spool__offer *o = spool__party_open(&s->party), *next; o; o = next) {
+        next = o->next_hinted;
+        if (spool__meet_seek(o))
+            return true;
+        /* The open offer is what strangers on the other side wait for. Unlocking was a read-modify-write. */
+        spool__gate_wake(&s->watches[o->watch].lane->gates[spool__other(o->side)]);
+    }
+    return spool__party_doze(&s->party);
+}
+
+int spool__select_shut(struct spool_select *s)
+{
+    struct spool__offer *met = s->n_offers == 0 ? NULL : spool__party_shut(&s->party);
+    return met ? find_case(s, &s->watches[met->watch], true) : NONE;
+}
