@@ -71,6 +71,11 @@ static inline struct spool__segment *first_of(struct spool__chain *c)
 
 /* ---- Memory --------------------------------------------------------------------------------------------------- */
 
+static inline size_t whole_lines(size_t bytes)
+{
+    return (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
+}
+
 /* Bytes of n slots and their cells. In proportion, since memory may be counted when it is mapped, not when used. */
 static size_t measure(size_t elem_size, size_t stride, size_t n, uint64_t *ret_cells)
 {
@@ -79,12 +84,18 @@ static size_t measure(size_t elem_size, size_t stride, size_t n, uint64_t *ret_c
         return n * slot_bytes(elem_size);
     size_t slack = n / 4 < 2 ? 2 : n / 4 > 64 ? 64 : n / 4;
     *ret_cells = n + slack;
-    return ((n * slot_bytes(elem_size) + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1)) + (n + slack) * stride;
+    return whole_lines(n * slot_bytes(elem_size)) + (n + slack) * stride;
 }
 
+static size_t stride_of(size_t elem_size)
+{
+    return elem_size <= 8 ? 8 : (elem_size + 15) & ~(size_t)15;
+}
+
+/* Chooses how many slots and cells a segment has, at least min and at most max slots; returns its bytes. */
 static size_t lay_out(size_t elem_size, size_t budget, size_t min, size_t max, uint64_t *ret_slots, uint64_t *ret_cells)
 {
-    size_t stride = elem_size <= 8 ? 8 : (elem_size + 15) & ~(size_t)15;
+    size_t stride = stride_of(elem_size);
     size_t n = budget / (slot_bytes(elem_size) + (in_cells(elem_size) ? stride : 0));
     if (n > max)
         n = max;
@@ -93,15 +104,14 @@ static size_t lay_out(size_t elem_size, size_t budget, size_t min, size_t max, u
     if (n < min)
         n = min;
     *ret_slots = n;
-    return sizeof(struct spool__segment) + measure(elem_size, stride, n, ret_cells);
+    return sizeof(struct spool__segment) + whole_lines(measure(elem_size, stride, n, ret_cells));
 }
 
 static void segment_init(struct spool__chain *c, struct spool__segment *s, uint64_t slots, uint64_t cells)
 {
     s->slots = slots;
     s->cells = cells;
-    size_t bytes = ((size_t)slots * slot_bytes(c->elem_size) + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
-    s->cells_at = (char *)(s + 1) + bytes;
+    s->cells_at = (char *)(s + 1) + whole_lines((size_t)slots * slot_bytes(c->elem_size));
 }
 
 /* Keeps a segment for the next use and frees the one kept so far. */
@@ -501,7 +511,7 @@ void spool__chain_init(struct spool__chain *c, size_t elem_size)
 {
     uint64_t slots, cells;
     c->elem_size = elem_size;
-    c->cell_stride = elem_size <= 8 ? 8 : (elem_size + 15) & ~(size_t)15;
+    c->cell_stride = stride_of(elem_size);
     (void)lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
     segment_init(c, first_of(c), slots, cells);
     size_t budget = SEGMENT_BYTES - sizeof(struct spool__segment);

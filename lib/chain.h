@@ -22,9 +22,10 @@
  * put behind the mark, and a getter that stands at it has got everything.
  *
  * Elements of up to 8 bytes lie in the slot beside its word, and are put by swapping 16 bytes. Larger ones, and all
- * where the processor cannot do that, lie in cells of the segment, and the slot is a single word with the cell's number.
- * A ticket gives out each cell once. There are more cells than slots; if even so they run out while slots are free,
- * because that many threads stopped with a cell in hand, the free slots are marked dead and the next segment is taken.
+ * where the processor cannot do that, lie in cells of the segment, and the slot is a single word with the cell's
+ * number. A ticket gives out each cell once. There are more cells than slots; if even so they run out while slots are
+ * free, because that many threads stopped with a cell in hand, the free slots are marked dead and the next segment is
+ * taken.
  *
  * A segment that head has left, and tail before it, is freed when no hazard (hazard.h) is on it: only threads in the
  * midst of an operation, or that have made none since, hold it back, each two at most. One is kept for the next use,

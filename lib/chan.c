@@ -163,16 +163,19 @@ static inline int check(const spool_chan *chan, enum spool__side side, const voi
 static int try_side(spool_chan *chan, enum spool__side side, void *elem)
 {
     int ret = check(chan, side, elem);
-    return ret < 0 ? ret : spool__lane_try(spool__chan_lane(chan, side), side, elem);
+    if (ret < 0)
+        return ret;
+    ssize_t n = spool__lane_try(spool__chan_lane(chan, side), side, elem, 1);
+    return n > 0 ? 0 : (int)n;
 }
 
 /* Waits, having found once that it cannot be done now. */
-static int wait_side(spool_chan *chan, enum spool__side side, void *elem, int64_t deadline)
+static ssize_t wait_side(spool_chan *chan, enum spool__side side, void *elems, size_t n, int64_t deadline)
 {
     /* The channel stays while this thread is parked in it, even if the last reference is dropped. */
     struct spool__core *core = chan->core;
     pin(core);
-    int ret = spool__lane_wait(spool__chan_lane(chan, side), side, elem, deadline);
+    ssize_t ret = spool__lane_wait(spool__chan_lane(chan, side), side, elems, n, deadline);
     unpin(core);
     return ret;
 }
@@ -184,7 +187,10 @@ static int do_side(spool_chan *chan, enum spool__side side, void *elem, int64_t 
     int ret = check(chan, side, elem);
     if (ret == 0)
         ret = spool__lane_do(spool__chan_lane(chan, side), side, elem);
-    return ret == -EAGAIN ? wait_side(chan, side, elem, spool__deadline(timeout_ns)) : ret;
+    if (ret != -EAGAIN)
+        return ret;
+    ssize_t n = wait_side(chan, side, elem, 1, spool__deadline(timeout_ns));
+    return n > 0 ? 0 : (int)n;
 }
 
 static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, size_t n, int64_t timeout_ns)
@@ -195,30 +201,23 @@ static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, siz
     if (n > SSIZE_MAX)
         return -EINVAL;
     struct spool__lane *lane = spool__chan_lane(chan, side);
-    int64_t deadline = timeout_ns == 0 ? 0 : INT64_MIN; /* not known yet */
-    size_t size = lane->elem_size, done = 0;
-    for (;;) {
-        ret = spool__lane_do_many(lane, side, (char *)elems + done * size, n - done);
-        if (ret > 0)
-            done += (size_t)ret;
-        /* A get takes what is there; a put goes on until all is in. */
-        if (done == n || (done > 0 && side == SPOOL__GET) || (ret < 0 && ret != -EAGAIN))
-            break;
-        if (deadline == 0)
-            break;
-        if (deadline == INT64_MIN)
-            deadline = spool__deadline(timeout_ns);
-        ret = wait_side(chan, side, (char *)elems + done * size, deadline);
+    if (timeout_ns == 0)
+        return spool__lane_try(lane, side, elems, n);
+    size_t done = 0, step = spool__lane_step(lane, side);
+    int64_t deadline = 0;
+    /* A get takes what is there, and waits for the first; a put goes on until all are in. */
+    while (done == 0 || (done < n && side == SPOOL__PUT)) {
+        void *rest = (char *)elems + done * step;
+        ret = spool__lane_do_many(lane, side, rest, n - done);
+        if (ret == -EAGAIN) {
+            deadline = deadline ? deadline : spool__deadline(timeout_ns);
+            ret = wait_side(chan, side, rest, n - done, deadline);
+        }
         if (ret < 0)
             break;
-        if (++done == n)
-            break;
+        done += (size_t)ret;
     }
-    if (done > 0)
-        return (ssize_t)done;
-    if (deadline == 0 && ret == -EAGAIN)
-        ret = spool__lane_try(lane, side, elems);
-    return ret == 0 ? 1 : ret;
+    return done > 0 ? (ssize_t)done : ret;
 }
 
 /* A put only reads what elem points to; the two sides share their code. */

@@ -16,7 +16,7 @@ struct child {
 
 static void child_end(struct spool__source *src)
 {
-    spool__source_end(((struct child *)src)->end);
+    spool__source_end(src, ((struct child *)src)->end);
 }
 
 /* Somebody else reaped it. */
@@ -110,6 +110,7 @@ int spool_child(spool_chan **ret, pid_t pid)
     if (r >= 0) {
         struct child *c = (struct child *)src;
         c->pidfd = pidfd;
+        src->pid = spool__sys_getpid();
         r = src->fd = spool__source_join(pidfd, &c->end);
         if (r < 0)
             spool__chan_free_source(chan);

@@ -20,7 +20,8 @@
  *  - In particular it does not matter whether the object was valid when the hazard was set, or whether it is the same
  *    one: it may have been freed, and another one made at the same address, of another channel too. What counts is
  *    only that this object is unlinked after the load, and every look at the hazards after that finds them set.
- * So a quiet thread may keep two objects from being freed, and a hazard may point at nothing at all; it is only compared.
+ * So a quiet thread may keep two objects from being freed, and a hazard may point at nothing at all: it is only
+ * compared.
  *
  * An operation that cannot have a record runs *unprotected*: it counts itself, and while the count is not zero nothing
  * is freed. So does one in a signal handler that interrupted another one, whose hazards it must leave alone, and one of

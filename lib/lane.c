@@ -159,6 +159,11 @@ size_t spool__lane_capacity(struct spool__lane *lane)
     return lane->capacity;
 }
 
+size_t spool__lane_step(const struct spool__lane *lane, enum spool__side side)
+{
+    return side == SPOOL__PUT && lane->flavour == SPOOL__SOURCE ? lane->source.ops->put_size : lane->elem_size;
+}
+
 bool spool__lane_takes_puts(const struct spool__lane *lane)
 {
     return lane->flavour != SPOOL__SOURCE || lane->source.ops->put;
@@ -244,6 +249,14 @@ ssize_t spool__lane_do_many(struct spool__lane *lane, enum spool__side side, voi
     return (ssize_t)done;
 }
 
+static inline ssize_t do_some(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
+{
+    if (n > 1)
+        return spool__lane_do_many(lane, side, elems, n);
+    int ret = spool__lane_do(lane, side, elems);
+    return ret == 0 ? 1 : ret;
+}
+
 int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *ret_pos)
 {
     int ret = queue_can(lane, side, ret_pos);
@@ -263,13 +276,13 @@ static void wake_if_ready(struct spool__lane *lane, enum spool__side side)
         spool__gate_wake(&lane->gates[side]);
 }
 
-int spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elem)
+ssize_t spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
 {
-    int ret = spool__lane_do(lane, side, elem);
+    ssize_t ret = do_some(lane, side, elems, n);
     if (ret != -EAGAIN || !spool__gate_drain(&lane->gates[side]))
         return ret;
     wake_if_ready(lane, side);
-    return spool__lane_do(lane, side, elem);
+    return do_some(lane, side, elems, n);
 }
 
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
@@ -299,52 +312,55 @@ int spool__lane_fd(struct spool__lane *lane, enum spool__side side)
 
 /* ---- Waiting -------------------------------------------------------------------------------------------------- */
 
-static int meet_wait(struct spool__lane *lane, enum spool__side side, void *elem, int64_t deadline)
+static ssize_t meet_wait(struct spool__lane *lane, enum spool__side side, void *elems, size_t n, int64_t deadline)
 {
     struct spool__offer offer;
-    int ret = spool__meet_offer(&lane->meet, &offer, side, elem);
+    int ret = spool__meet_offer(&lane->meet, &offer, side, elems);
     if (ret == -EAGAIN) {
-        /* The offer is what the other side waits for. Unlocking the meet was a read-modify-write. */
+        /* The offer is what strangers on the other side wait for. Unlocking the meet was a read-modify-write. */
         spool__gate_wake(&lane->gates[spool__other(side)]);
         ret = spool__meet_await(&lane->meet, &offer, deadline);
     }
     if (ret == -EPIPE)
         finish_close(lane);
-    return ret;
+    if (ret < 0)
+        return ret;
+    ssize_t more = n == 1 ? 0 : spool__lane_do_many(lane, side, (char *)elems + lane->elem_size, n - 1);
+    return more > 0 ? 1 + more : 1;
 }
 
-static int source_wait(struct spool__lane *lane, void *elem, int64_t deadline)
+static ssize_t source_wait(struct spool__lane *lane, void *elems, size_t n, int64_t deadline)
 {
-    int ret;
-    while ((ret = spool__lane_do(lane, SPOOL__GET, elem)) == -EAGAIN) {
+    ssize_t ret;
+    while ((ret = do_some(lane, SPOOL__GET, elems, n)) == -EAGAIN) {
         if (spool__source_park(&lane->source, deadline) != -ETIMEDOUT)
             continue;
-        ret = spool__lane_do(lane, SPOOL__GET, elem);
+        ret = do_some(lane, SPOOL__GET, elems, n);
         return ret == -EAGAIN ? -ETIMEDOUT : ret;
     }
     return ret;
 }
 
-int spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *elem, int64_t deadline)
+ssize_t spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *elems, size_t n, int64_t deadline)
 {
     if (lane->flavour == SPOOL__MEET)
-        return meet_wait(lane, side, elem, deadline);
+        return meet_wait(lane, side, elems, n, deadline);
     if (lane->flavour == SPOOL__SOURCE && side == SPOOL__GET)
-        return source_wait(lane, elem, deadline);
+        return source_wait(lane, elems, n, deadline);
     struct spool__gate *gate = &lane->gates[side];
     for (unsigned turns = 0; spool__spin(&turns);) {
-        int ret = spool__lane_do(lane, side, elem);
+        ssize_t ret = do_some(lane, side, elems, n);
         if (ret != -EAGAIN)
             return ret;
     }
     for (;;) {
         spool__gate_announce(gate);
-        int ret = spool__lane_do(lane, side, elem);
+        ssize_t ret = do_some(lane, side, elems, n);
         bool granted = ret != -EAGAIN ? spool__gate_leave(gate) : spool__gate_sleep(gate, deadline);
         bool late = ret == -EAGAIN && !granted;
         if (ret == -EAGAIN)
-            ret = spool__lane_do(lane, side, elem);
-        if (granted && ret == 0)
+            ret = do_some(lane, side, elems, n);
+        if (granted && ret > 0)
             spool__lane_hand_on(lane, side);
         if (ret != -EAGAIN)
             return ret;

@@ -42,18 +42,22 @@ void spool__lane_drain(struct spool__lane *lane, void (*drop)(void *elem));
 
 /*
  * Does one operation if it can be done now: 0; -EAGAIN; -EPIPE; -ENOMEM, -EINVAL. elem is read for SPOOL__PUT, written
- * for SPOOL__GET. The second is for a call that only tries: if it cannot, no stranger shall see the descriptor
- * readable.
+ * for SPOOL__GET.
  */
 int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem);
-int spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elem);
-/* Does up to n > 0 of them, with one wake: how many, or an error if none. */
+/*
+ * Does up to n > 0 of them, with one wake: how many, or an error if none. The second is for a call that only tries: if
+ * it cannot, no stranger shall see the descriptor readable.
+ */
 ssize_t spool__lane_do_many(struct spool__lane *lane, enum spool__side side, void *elems, size_t n);
-/* Does one, and waits until it can: also -ETIMEDOUT. The caller has pinned the channel. */
-int spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *elem, int64_t deadline);
+ssize_t spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elems, size_t n);
+/* The same, and waits until it can do one: also -ETIMEDOUT. The caller has pinned the channel. */
+ssize_t spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *elems, size_t n, int64_t deadline);
 
 /* What spool__lane_do would say; see spool__ring_can_get. */
 int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *ret_pos);
+/* Bytes from one element to the next. An io_uring takes other elements than it gives. */
+size_t spool__lane_step(const struct spool__lane *lane, enum spool__side side);
 /* Whether anybody can ever put. */
 bool spool__lane_takes_puts(const struct spool__lane *lane);
 /* After a grant was used up, or is not needed: wakes one more waiter if there is work for it. */

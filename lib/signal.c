@@ -178,7 +178,7 @@ static int signal_park(struct spool__source *src, int64_t deadline)
 
 static void signal_shut(struct spool__source *src)
 {
-    spool__source_end(((struct signals *)src)->end);
+    spool__source_end(src, ((struct signals *)src)->end);
 }
 
 static void signal_destroy(struct spool__source *src, void (*drop)(void *elem))
@@ -218,6 +218,7 @@ int spool_signal(spool_chan **ret, const sigset_t *mask)
     if (r >= 0) {
         struct signals *s = (struct signals *)src;
         s->signalfd = fd;
+        src->pid = spool__sys_getpid();
         r = src->fd = spool__source_join(fd, &s->end);
         if (r < 0)
             spool__chan_free_source(chan);

@@ -32,9 +32,15 @@ int spool__source_join(int from, int32_t *ret_end)
     return r;
 }
 
-void spool__source_end(int end)
+void spool__source_end(const struct spool__source *src, int end)
 {
-    (void)spool__sys_eventfd_write(end, UINT64_C(1) << 32);
+    if (spool__source_is_own(src))
+        (void)spool__sys_eventfd_write(end, UINT64_C(1) << 32);
+}
+
+bool spool__source_is_own(const struct spool__source *src)
+{
+    return src->pid == spool__sys_getpid();
 }
 
 /* ---- Getting -------------------------------------------------------------------------------------------------- */

@@ -18,6 +18,7 @@ struct spool__source;
 struct spool__source_ops {
     size_t bytes; /* of the kind's struct */
     size_t elem_size;
+    size_t put_size; /* of an element that is put */
     /*
      * Gets up to n > 0 elements, without blocking: how many; -EAGAIN; -EPIPE nothing will come any more; the fd is then
      * readable for good. Called with the lock held.
@@ -49,16 +50,23 @@ struct spool__source {
     struct spool__lock lock;
     int32_t fd;          /* what spool_fd returns */
     int32_t park_plus_1; /* a descriptor in which threads wait for fd; 0 until first used; closed at the end */
+    int32_t pid;         /* of the process that made it; for spool__source_is_own */
     bool is_shut;        /* set under the lock, by a close or by the kind when all came; read also by spool_alive */
     uint64_t taken;      /* how many elements were got; under the lock */
 };
 
 /*
  * For channels that end by a descriptor which cannot be made readable, as signals and children: an epoll descriptor
- * that is readable as from is, and for good after spool__source_end. -EMFILE, -ENFILE, -ENOMEM.
+ * that is readable as from is, and for good after spool__source_end, which needs no memory. *ret_end is an eventfd,
+ * itself readable then. The caller closes both. -EMFILE, -ENFILE, -ENOMEM.
  */
 int spool__source_join(int from, int32_t *ret_end);
-void spool__source_end(int end);
+void spool__source_end(const struct spool__source *src, int end);
+/*
+ * Whether this process made it. A forked child has the same descriptors: it may close and drop the channel, but must
+ * leave them as they are, for its parent.
+ */
+bool spool__source_is_own(const struct spool__source *src);
 /* For a kind that closes itself after its last element. With the lock held. */
 void spool__source_set_shut(struct spool__source *src);
 
@@ -78,10 +86,12 @@ void spool__source_destroy(struct spool__source *src, void (*drop)(void *elem));
 
 /*
  * In chan.c, for the constructors. New: a channel whose one lane has this kind of source, zeroed but for ops. Then the
- * constructor sets fd and what else the kind needs, and either hands it out or, having given back what it made, frees it.
+ * constructor sets fd and what else the kind needs, and either hands it out or, having given back what it made,
+ * frees it.
  */
 struct spool_chan;
-int spool__chan_new_source(struct spool_chan **ret, struct spool__source **ret_src, const struct spool__source_ops *ops);
+int spool__chan_new_source(struct spool_chan **ret, struct spool__source **ret_src,
+                           const struct spool__source_ops *ops);
 void spool__chan_free_source(struct spool_chan *chan);
 /* The source of a channel, or NULL if it has none or another kind. */
 struct spool__source *spool__chan_source(const struct spool_chan *chan, const struct spool__source_ops *ops);

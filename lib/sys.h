@@ -344,6 +344,11 @@ static inline int spool__sys_getdents(int fd, void *buf, size_t bytes)
     return spool__sys_result(syscall(SYS_getdents64, fd, buf, bytes), saved);
 }
 
+static inline int spool__sys_getpid(void)
+{
+    return (int)getpid();
+}
+
 static inline int spool__sys_timerfd(void)
 {
     int saved = errno;

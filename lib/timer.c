@@ -45,7 +45,7 @@ static ssize_t timer_get(struct spool__source *src, void *ret_elems, size_t n)
     (void)n;
     if (src->is_shut && t->kept == 0) {
         /* Of strangers that poll with EPOLLEXCLUSIVE the kernel woke one. */
-        if (t->told < TELL_MAX) {
+        if (t->told < TELL_MAX && spool__source_is_own(src)) {
             t->told++;
             (void)spool__sys_timerfd_fire(src->fd);
         }
@@ -78,7 +78,8 @@ static void timer_shut(struct spool__source *src)
 {
     struct timer *t = (struct timer *)src;
     if (!is_readable(t)) {
-        fire(src->fd);
+        if (spool__source_is_own(src))
+            fire(src->fd);
         return;
     }
     t->kept = 1;
@@ -133,6 +134,7 @@ static int timer_new(spool_chan **ret, int64_t first, int64_t interval)
     }
     struct timer *t = (struct timer *)src;
     src->fd = fd;
+    src->pid = spool__sys_getpid();
     t->start = start;
     t->interval = interval;
     *ret = chan;
