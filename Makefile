@@ -14,8 +14,11 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
-# A sanitizer changes every object, so it has a folder of its own.
-BUILD = build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
+# Empty with URING=0: spool_uring and its header are left out, and liburing is not needed.
+uring := $(filter-out 0,$(or $(URING),1))
+
+# A sanitizer changes every object, so it has a folder of its own; the library without spool_uring is another one.
+BUILD = build$(if $(uring),,/no-uring)$(if $(SAN),/$(subst $(comma),-,$(SAN)))
 CFLAGS ?= -O2 -g
 
 version := $(subst $(space),.,$(strip $(shell sed -n 's/^.define SPOOL_VERSION_[A-Z]* //p' include/spool.h)))
@@ -31,31 +34,43 @@ cx16 = $(call once,cx16,$(if $(findstring __x86_64__,$(predefined)),-mcx16))
 check_cflags = $(call once,check_cflags,$(shell $(PKG_CONFIG) --cflags check))
 check_libs = $(call once,check_libs,$(shell $(PKG_CONFIG) --libs check))
 
+no_liburing = $(error liburing is missing: "make deps" installs it, "make URING=0" builds without spool_uring)
+liburing = $(if $(shell $(PKG_CONFIG) --exists liburing && echo yes),liburing,$(no_liburing))
+URING_CFLAGS ?= $(if $(uring),$(call once,URING_CFLAGS,$(shell $(PKG_CONFIG) --cflags $(liburing))))
+URING_LIBS ?= $(if $(uring),$(call once,URING_LIBS,$(shell $(PKG_CONFIG) --libs $(liburing))))
+
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if $(filter 1,$(WERROR)),-Werror)
 sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-common := $(warnings) $(sanitize) -pthread -Iinclude
+common = $(warnings) $(sanitize) -pthread -Iinclude $(URING_CFLAGS)
 
 lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16)
 test_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib -Itests $(cx16) $(check_cflags)
-# Examples are compiled as a user's program is: no feature macros, no internal headers.
+# Examples and benchmarks are compiled as a user's program is: no feature macros, no internal headers.
 example_flags = $(common) -std=gnu11
 
 # nodelete: threads that spool_go keeps for reuse run the library's code, so dlclose must not unmap it.
-so_flags := -shared -Wl,-soname,$(soname) -Wl,--version-script,lib/libspool.map -Wl,-z,nodelete \
+so_flags = -shared -Wl,-soname,$(soname) -Wl,--version-script,$(map) -Wl,-z,nodelete \
 	-Wl,-z,relro -Wl,-z,now $(if $(SAN),,-Wl,-z,defs)
+map := $(if $(uring),lib,$(BUILD))/libspool.map
 
-objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $1))
-programs = $(patsubst $(dir $1)%.c,$(BUILD)/$2%,$(wildcard $1))
+# What URING=0 leaves out: the file that defines spool_uring, and the programs that include its header.
+uring_files := $(if $(uring),,lib/uring.c $(shell grep -lE '^.include [<"].*uring' tests/*.c tools/*/*.c))
+sources = $(filter-out $(uring_files),$(wildcard $1))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(sources))
+programs = $(patsubst $(dir $1)%.c,$(BUILD)/$2%,$(sources))
 
 lib_objects := $(call objects,lib/*.c)
 tests := $(call programs,tests/test_*.c,tests/)
 stresses := $(call programs,tests/stress*.c,tests/)
 examples := $(call programs,tools/examples/*.c,)
+benches := $(call programs,tools/bench/*.c,bench/)
+bench_runs := $(patsubst $(BUILD)/bench/%,bench-%,$(benches))
 scripts := $(sort $(wildcard tests/*.sh)) $(wildcard tests/models/run)
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
 
 # What install copies and uninstall removes, as file:folder.
-installed := include/spool.h:$(includedir) $(libs:%=%:$(libdir)) $(BUILD)/spool.pc:$(pkgconfigdir)
+installed := include/spool.h:$(includedir) $(if $(uring),include/spool/uring.h:$(includedir)/spool) \
+	$(libs:%=%:$(libdir)) $(BUILD)/spool.pc:$(pkgconfigdir)
 
 # "make -j deps check" must not compile before deps is done.
 before := $(filter deps,$(MAKECMDGOALS))
@@ -65,7 +80,7 @@ say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress help FORCE
+.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress $(bench_runs) help FORCE
 
 all: $(libs)
 
@@ -79,7 +94,7 @@ $(BUILD)/tests/%.o: tests/%.c | $(before)
 	@mkdir -p $(@D)
 	$(quiet)$(CC) $(CPPFLAGS) $(test_flags) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/tools/examples/%.o: tools/examples/%.c | $(before)
+$(BUILD)/tools/%.o: tools/%.c | $(before)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(quiet)$(CC) $(CPPFLAGS) $(example_flags) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -89,9 +104,14 @@ $(BUILD)/libspool.a: $(lib_objects)
 	@rm -f $@
 	$(quiet)$(AR) rcs $@ $^
 
-$(BUILD)/$(realname): $(lib_objects) lib/libspool.map
+# Not every linker accepts a version for a symbol that is not there.
+$(BUILD)/libspool.map: lib/libspool.map
+	@mkdir -p $(@D)
+	$(quiet)sed '/^ *spool_uring/d' $< >$@
+
+$(BUILD)/$(realname): $(lib_objects) $(map)
 	$(call say,LD,$@)
-	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) $(so_flags) -o $@ $(lib_objects) -pthread
+	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) $(so_flags) -o $@ $(lib_objects) -pthread $(URING_LIBS)
 
 $(BUILD)/$(soname): $(BUILD)/$(realname)
 	$(quiet)ln -sf $(<F) $@
@@ -105,19 +125,30 @@ wraps = $(sort $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(shell grep -oh '\b__wra
 
 $(tests) $(stresses): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libspool.a
 	$(call say,LD,$@)
-	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) $(call wraps,tests/$*.c) -o $@ $^ -pthread $(check_libs)
+	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) $(call wraps,tests/$*.c) -o $@ $^ -pthread $(URING_LIBS) $(check_libs)
+
+define link_program
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) -o $@ $^ -pthread $(URING_LIBS)
+endef
 
 $(examples): $(BUILD)/%: $(BUILD)/tools/examples/%.o $(BUILD)/libspool.a
-	$(call say,LD,$@)
-	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) -o $@ $^ -pthread
+	$(link_program)
+
+$(benches): $(BUILD)/bench/%: $(BUILD)/tools/bench/%.o $(BUILD)/libspool.a
+	$(link_program)
 
 examples: $(examples)
+
+$(bench_runs): bench-%: $(BUILD)/bench/%
+	$<
 
 # Paths below the prefix are written relative to it, so that pkg-config --define-prefix can move them.
 $(BUILD)/spool.pc: spool.pc.in FORCE
 	@mkdir -p $(@D)
 	$(quiet)rm -f $@
-	$(quiet)sed -e 's|@version@|$(version)|' -e 's|@prefix@|$(prefix)|' \
+	$(quiet)sed $(if $(uring),,-e '/liburing/d') -e 's|@version@|$(version)|' -e 's|@prefix@|$(prefix)|' \
 		-e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
 		-e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' $< >$@
 
@@ -136,11 +167,13 @@ uninstall:
 		file=$${f%%:*}; \
 		rm -f "$(DESTDIR)$${f#*:}/$${file##*/}"; \
 	done
+	$(quiet)! [ -d "$(DESTDIR)$(includedir)/spool" ] || \
+		rmdir --ignore-fail-on-non-empty "$(DESTDIR)$(includedir)/spool"
 
 clean:
 	rm -rf $(BUILD)
 
-tool_env = CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)'
+tool_env = CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' URING='$(URING)'
 # Tests ask for more memory than there is and expect an error, as from the C library.
 san_env = $(if $(SAN),ASAN_OPTIONS=allocator_may_return_null=1:$$ASAN_OPTIONS \
 	TSAN_OPTIONS=allocator_may_return_null=1:$$TSAN_OPTIONS)
@@ -159,7 +192,7 @@ check: check-build
 check-quick: check-build
 	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses)
 
-check-build: $(libs) $(examples) $(tests) $(stresses)
+check-build: $(libs) $(examples) $(benches) $(tests) $(stresses)
 
 # Messages, puts and rounds of the long runs.
 CHURN = 100000000
@@ -184,11 +217,15 @@ help:
 	'  check-quick  the test programs at a twentieth of their length' \
 	'  stress       the stress program for hours, with CHURN=$(CHURN) HERD=$(HERD)' \
 	'               PAIR=$(PAIR) STREAM=$(STREAM)' \
+	'  bench-NAME   a benchmark of tools/bench: $(bench_runs)' \
 	'  clean        remove $(BUILD)/' \
 	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir BUILD' \
 	'  V=1          show the commands' \
 	'  WERROR=1     warnings are errors' \
+	'  URING=0      build without liburing: no spool_uring, no spool/uring.h, nothing else missing' \
+	'  URING_CFLAGS URING_LIBS  where liburing is; pkg-config is asked unless they are set' \
 	'  SAN=LIST     build with sanitizers, for example SAN=address,undefined or SAN=thread'
 
 -include $(lib_objects:.o=.d) $(patsubst %,$(BUILD)/tests/%.d,$(notdir $(tests) $(stresses))) \
-	$(patsubst %,$(BUILD)/tools/examples/%.d,$(notdir $(examples)))
+	$(patsubst %,$(BUILD)/tools/examples/%.d,$(notdir $(examples))) \
+	$(patsubst %,$(BUILD)/tools/bench/%.d,$(notdir $(benches)))

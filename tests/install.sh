@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 #
 # What a user meets: installs, looks at what lies there, builds programs outside the tree against it with pkg-config,
-# runs them, and uninstalls.
+# runs them, and uninstalls. All of it as configured, and a part with URING=0.
 
 # test_is calls the functions, and CC, CXX and MAKE may carry options.
 # shellcheck disable=SC2317,SC2086
 
 set -u
 export LC_ALL=C
-: "${CC:=cc}" "${CXX:=c++}" "${PKG_CONFIG:=pkg-config}" "${MAKE:=make}" "${BUILD:=build}"
+: "${CC:=cc}" "${CXX:=c++}" "${PKG_CONFIG:=pkg-config}" "${MAKE:=make}" "${BUILD:=build}" "${URING:=1}"
 unset PKG_CONFIG_PATH PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR
 
 tree=$PWD
@@ -17,18 +17,21 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 failed=0
 
-# test_is NAME COMMAND ...: runs it in the scratch folder; its output is shown if it fails. A program that prints
-# without end is stopped by the limit on files.
+# test_is NAME COMMAND ...: runs it in the scratch folder; its output is shown if it fails, and its last line if it
+# exits with 77, skipped. A program that prints without end is stopped by the limit on files.
 test_is() {
     name=$1
     shift
-    if (ulimit -f 100000 && cd "$tmp" && "$@") >"$tmp/output" 2>&1; then
-        echo "ok $name"
-    else
+    (ulimit -f 100000 && cd "$tmp" && "$@") >"$tmp/output" 2>&1
+    case $? in
+    0) echo "ok $name" ;;
+    77) echo "skip $name $(tail -n 1 "$tmp/output")" ;;
+    *)
         echo "not ok $name"
         sed 's/^/    /;100q' "$tmp/output"
         failed=1
-    fi
+        ;;
+    esac
 }
 
 in_tree() {
@@ -51,6 +54,13 @@ install_prefix() {
     in_tree install prefix="$usr"
 }
 
+# without_uring COMMAND ...: with the library built and installed by URING=0.
+without_uring() {
+    URING=0 BUILD=$tmp/no-uring usr=$tmp/bare so=$tmp/bare/lib/libspool.so
+    export URING
+    "$@"
+}
+
 listing() {
     (cd "$1" && find . ! -type d -printf '%P %l\n' | sed 's/ $//' | sort)
 }
@@ -59,13 +69,14 @@ has_files() {
     listing "$1" >listed
     sort >expected <<EOF
 $2/include/spool.h
+$([ "$URING" = 0 ] || echo "$2/include/spool/uring.h")
 $2/$3/libspool.a
 $2/$3/libspool.so libspool.so.$major
 $2/$3/libspool.so.$major libspool.so.$version
 $2/$3/libspool.so.$version
 $2/$3/pkgconfig/spool.pc
 EOF
-    sed -i 's,^/,,' expected
+    sed -i 's,^/,,; /^$/d' expected
     diff expected listed && cmp "$tree/include/spool.h" "$1/$2/include/spool.h" &&
         test "$(find "$1" -type f ! -perm -444)" = ''
 }
@@ -73,9 +84,10 @@ EOF
 so=$usr/lib/libspool.so
 archive=$usr/lib/libspool.a
 
-# Every function of the header is exported in the release's version node, and nothing else.
-exports_the_header() {
-    grep -oE '\bspool_[a-z_]+\(' "$tree/include/spool.h" | tr -d '(' | sort -u | sed "s/$/@@$node/" >expected
+# Every function of the headers is exported in the release's version node, and nothing else.
+exports_the_headers() {
+    find "$usr/include" -name '*.h' -exec grep -ohE '\bspool_[a-z_]+\(' {} + | tr -d '(' | sort -u |
+        sed "s/$/@@$node/" >expected
     nm -D --defined-only "$so" | awk '$2 != "A" { print $3 }' | sort >exported
     test -s expected && diff expected exported
 }
@@ -102,9 +114,10 @@ int main(int argc, char **argv)
 EOF
 }
 
-needs_only_libc() {
+# needs_only WHAT: besides the C library, as a pattern.
+needs_only() {
     readelf -d "$so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' >needed
-    test -s needed && ! grep -vE '^(libc\.|ld-|libpthread\.)' needed
+    test -s needed && ! grep -vE "^(libc\\.|ld-|libpthread\\.${1:+|$1})" needed
 }
 
 says() {
@@ -126,6 +139,17 @@ pc_of_prefix() {
     says "-I$usr/include -L$usr/lib -lspool" pc_in "$usr/lib/pkgconfig" --cflags --libs &&
         says "$version" pc_in "$usr/lib/pkgconfig" --modversion &&
         pc_in "$usr/lib/pkgconfig" --static --libs | grep -e '-pthread'
+}
+
+pc_names_liburing() {
+    says liburing pc_in "$usr/lib/pkgconfig" --print-requires-private &&
+        pc_in "$usr/lib/pkgconfig" --static --libs | grep -e '-lspool.* -luring'
+}
+
+# Without any other .pc file in reach.
+pc_stands_alone() {
+    says "-I$usr/include -L$usr/lib -lspool -pthread" env PKG_CONFIG_LIBDIR="$usr/lib/pkgconfig" \
+        "$PKG_CONFIG" --static --cflags --libs spool
 }
 
 pc_of_package() {
@@ -174,6 +198,38 @@ int main(void)
 EOF
 }
 
+# The same with an io_uring; 77 where the kernel has none for us.
+write_uring_program() {
+    cat <<'EOF'
+#include <spool/uring.h>
+#include <stdio.h>
+
+int main(void)
+{
+    spool_chan *ring = NULL;
+    struct io_uring_sqe sqe;
+    struct io_uring_cqe cqe;
+    int r = spool_uring(&ring, 4);
+
+    if (r == -ENOSYS || r == -EPERM) {
+        printf("no io_uring here: error %d\n", -r);
+        return 77;
+    }
+    if (r != 0 || !spool_uring_ring(ring))
+        return 1;
+    io_uring_prep_nop(&sqe);
+    io_uring_sqe_set_data64(&sqe, 42);
+    if (spool_put(ring, &sqe) != 0 || spool_get(ring, &cqe) != 0 || cqe.res != 0)
+        return 2;
+    ring = spool_unref(ring);
+    printf("%d\n", (int)cqe.user_data);
+    return cqe.user_data != 42 || ring;
+}
+EOF
+}
+
+run_it=true
+
 # built FILE MODE COMPILER ...: compiles exactly as a user does, with flags from pkg-config alone; runs it.
 built() {
     file=$1 mode=$2
@@ -186,13 +242,13 @@ built() {
     else
         readelf -d program | grep -F "libspool.so.$major" || return
     fi
-    echo | LD_LIBRARY_PATH=$usr/lib timeout 60 ./program
+    ! $run_it || echo | LD_LIBRARY_PATH=$usr/lib timeout 60 ./program
 }
 
 prints() {
     expected=$1
     shift
-    "$@" >printed || return
+    "$@" >printed || { status=$? && cat printed && return $status; }
     tail -n 1 printed | grep -Fx "$expected"
 }
 
@@ -215,22 +271,34 @@ readme_program() {
     test -s first.c && built first.c '' $CC -Wall -Wextra -Werror
 }
 
+# Those that run to their end without arguments are run.
 example() {
-    cp "$tree/tools/examples/$1.c" . && built "$1.c" '' $CC && test -s "$tmp/output"
+    cp "$tree"/tools/examples/*.[ch] . || return
+    case $1 in
+    treesum | supervis* | word*) run_it=false ;;
+    *) run_it=true ;;
+    esac
+    built "$1.c" '' $CC && { ! $run_it || test -s "$tmp/output"; }
 }
 
 write_program >"$tmp/program.c"
 cp "$tmp/program.c" "$tmp/program.cc"
+write_uring_program >"$tmp/ring.c"
+cp "$tmp/ring.c" "$tmp/ring.cc"
 
 test_is install_destdir install_package
 test_is install_destdir_files has_files "$package" opt/spool lib64
 test_is install_prefix install_prefix
 test_is install_prefix_files has_files "$usr" '' lib
 if command -v readelf >/dev/null && command -v nm >/dev/null; then
-    test_is exports_the_header exports_the_header
+    test_is exports_the_headers exports_the_headers
     test_is archive_keeps_to_its_names archive_keeps_to_its_names
     test_is soname soname_is_right
-    test_is needs_only_libc needs_only_libc
+    if [ "$URING" = 0 ]; then
+        test_is needs_only_libc needs_only ''
+    else
+        test_is needs_only_libc_liburing needs_only 'liburing\.'
+    fi
     test_is dlclose_keeps_it_mapped stays_mapped
 else
     echo 'skip exports there is no nm or no readelf'
@@ -249,11 +317,40 @@ else
 fi
 test_is links_c_archive half_static "$CC" program.c
 test_is links_cxx_archive half_static "$CXX" program.cc
-for program in fib pulse pulses; do
-    test_is "example_$program" example $program
+if [ "$URING" != 0 ]; then
+    test_is pkg_config_liburing pc_names_liburing
+    test_is uring_c_shared prints 42 built ring.c '' $CC $strict
+    test_is uring_cxx_shared prints 42 built ring.cc '' $CXX $strict
+    if static_here; then
+        test_is uring_c_static prints 42 built ring.c -static $CC $strict
+        test_is uring_cxx_static prints 42 built ring.cc -static $CXX $strict
+    else
+        echo 'skip uring_c_static there is no static C library'
+        echo 'skip uring_cxx_static there is no static C library'
+    fi
+fi
+for program in tools/examples/*.c; do
+    [ "$URING" = 0 ] && grep -q '^#include .*uring' "$program" && continue
+    program=${program##*/}
+    test_is "example_${program%.c}" example "${program%.c}"
 done
 test_is readme_first_program readme_program
+
+test_is no_uring_install without_uring install_prefix
+test_is no_uring_files without_uring has_files "$tmp/bare" '' lib
+test_is no_uring_pkg_config without_uring pc_stands_alone
+if command -v readelf >/dev/null && command -v nm >/dev/null; then
+    test_is no_uring_exports without_uring exports_the_headers
+    test_is no_uring_needs_only_libc without_uring needs_only ''
+fi
+test_is no_uring_links prints 42 without_uring built program.c '' $CC $strict
+
+others=$package/opt/spool/include/spool/other.h
+mkdir -p "${others%/*}" && : >"$others"
 test_is uninstall_destdir in_tree uninstall DESTDIR="$package" prefix=/opt/spool libdir=/opt/spool/lib64
+test_is uninstall_keeps_what_is_not_ours rm "$others"
 test_is uninstall_prefix in_tree uninstall prefix="$usr"
-test_is uninstall_leaves_nothing test -z "$(find "$package" "$usr" ! -type d)"
+test_is no_uring_uninstall without_uring in_tree uninstall prefix="$tmp/bare"
+test_is uninstall_leaves_nothing test -z "$(find "$package" "$usr" "$tmp/bare" ! -type d)"
+test_is uninstall_leaves_no_folder test ! -e "$usr/include/spool"
 exit $failed
