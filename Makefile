@@ -34,8 +34,8 @@ cx16 = $(call once,cx16,$(if $(findstring __x86_64__,$(predefined)),-mcx16))
 check_cflags = $(call once,check_cflags,$(shell $(PKG_CONFIG) --cflags check))
 check_libs = $(call once,check_libs,$(shell $(PKG_CONFIG) --libs check))
 
-no_liburing = $(error liburing is missing: "make deps" installs it, "make URING=0" builds without spool_uring)
-liburing = $(if $(shell $(PKG_CONFIG) --exists liburing && echo yes),liburing,$(no_liburing))
+no_liburing = $(error liburing 2.3 or newer is missing: "make deps" installs it, "make URING=0" builds without spool_uring)
+liburing = $(if $(shell $(PKG_CONFIG) --exists 'liburing >= 2.3' && echo yes),liburing,$(no_liburing))
 URING_CFLAGS ?= $(if $(uring),$(call once,URING_CFLAGS,$(shell $(PKG_CONFIG) --cflags $(liburing))))
 URING_LIBS ?= $(if $(uring),$(call once,URING_LIBS,$(shell $(PKG_CONFIG) --libs $(liburing))))
 

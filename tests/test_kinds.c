@@ -246,7 +246,7 @@ START_TEST(all_kinds_in_one_select)
 {
     struct world w = {.go = NULL};
     struct elements e = {.bounded = 0};
-    uint64_t rounds = scaled(3000), ticks = 0, last;
+    uint64_t rounds = scaled(10000), ticks = 0, last;
     spool_chan *thread = NULL;
 
     if (_i) {

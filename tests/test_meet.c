@@ -484,7 +484,7 @@ START_TEST(everybody_pairs_up)
 {
     static const int numbers[] = {2, 4, 6, WAITERS};
 
-    mingle_all(numbers[_i], scaled(numbers[_i] == WAITERS ? 1000 : 3000));
+    mingle_all(numbers[_i], scaled(numbers[_i] == WAITERS ? 10000 : 3000));
 }
 END_TEST
 
