@@ -67,9 +67,10 @@ static bool is_open(const struct spool__party *p)
 }
 
 /* With the party's lock held. Whether its thread has to be woken, by tell_party. */
-static bool set_met(struct spool__party *p, struct spool__offer *o)
+static bool set_met(struct spool__party *p, struct spool__offer *o, bool observes)
 {
     p->met = o;
+    p->met_observes = observes;
     /* Acquire and release: its thread may look without the lock, and may have gone to sleep without it. */
     return spool__swap(&p->state, (uint32_t)SPOOL__PARTY_MET, ACQ_REL) == SPOOL__PARTY_ASLEEP;
 }
@@ -101,9 +102,7 @@ static void hint(struct spool__offer *o)
     spool__store(&o->party->hinted, o, RELAXED);
 }
 
-/*
- * With the meet's lock: something has come that o may want. What an open party can have by being taken is not for it.
- */
+/* With the meet's lock: o's select has to look, at a close, or because it is nested in another loop. */
 static void nudge(struct spool__offer *o)
 {
     struct spool__party *p = o->party;
@@ -115,12 +114,31 @@ static void nudge(struct spool__offer *o)
         wake(p);
 }
 
-/* Of the other side's offers, those that only observe, and those of selects that are nested in another loop. */
+/* With the meet's lock: somebody has come whom o, which observes, has waited for, or will find when it opens. */
+static void show(struct spool__offer *o)
+{
+    struct spool__party *p = o->party;
+    spool__lock(&p->lock);
+    bool tell = p->is_nested;
+    hint(o);
+    if (is_open(p))
+        tell = set_met(p, o, true) || tell;
+    spool__unlock(&p->lock);
+    if (tell)
+        wake(p);
+}
+
+/* Of the other side's offers, those that observe, and those of selects that are nested in another loop. */
 static void tell_others(struct spool__meet *m, enum spool__side others, const struct spool__party *but)
 {
-    for (struct spool__offer *o = m->sides[others].first; o; o = o->next)
-        if (o->party && o->party != but && (o->observes || spool__load(&o->party->is_nested, RELAXED)))
+    for (struct spool__offer *o = m->sides[others].first; o; o = o->next) {
+        if (!o->party || o->party == but)
+            continue;
+        if (o->observes)
+            show(o);
+        else if (spool__load(&o->party->is_nested, RELAXED))
             nudge(o);
+    }
 }
 
 /* For somebody who has no open offer: takes o if that can be, and otherwise hints at it if the caller will wait. */
@@ -139,7 +157,7 @@ static bool take(struct spool__meet *m, struct spool__offer *o, enum spool__side
     bool open = is_open(p), is_asleep = false;
     if (open) {
         transfer(m, side, elem, o->elem);
-        is_asleep = set_met(p, o);
+        is_asleep = set_met(p, o, false);
     } else if (will_wait) {
         hint(o);
     }
@@ -378,8 +396,8 @@ static void take_for_party(struct spool__meet *m, struct spool__offer *o, struct
     bool both = is_open(mine) && (!theirs || is_open(theirs)), is_asleep = false;
     if (both) {
         transfer(m, o->side, o->elem, other->elem);
-        (void)set_met(mine, o);
-        is_asleep = theirs && set_met(theirs, other);
+        (void)set_met(mine, o, false);
+        is_asleep = theirs && set_met(theirs, other, false);
     }
     if (theirs)
         spool__unlock(&theirs->lock);
@@ -395,24 +413,23 @@ bool spool__meet_seek(struct spool__offer *o)
     struct spool__meet *m = o->meet;
     struct spool__party *p = o->party;
     enum spool__side others = spool__other(o->side);
-    bool something = false; /* for one that cannot be taken */
     spool__lock(&m->lock);
+    bool closed = m->is_closed && (o->can_be_taken || o->observes);
     for (struct spool__offer *other = m->sides[others].first, *next; other && is_open(p); other = next) {
         next = other->next;
         if (other->party == p || (other->party && !(other->can_be_taken && is_open(other->party))))
             continue;
         if (o->can_be_taken)
             take_for_party(m, o, other);
-        something = true;
+        else if (o->observes)
+            show(o);
     }
-    if (m->is_closed || (something && o->observes))
-        wake(p);
-    else if (!is_anybody_else(m, others, p))
+    if (!is_anybody_else(m, others, p))
         forget_hint(o);
     else if (o->can_be_taken && is_open(p))
         tell_others(m, others, p);
     spool__unlock(&m->lock);
-    return !is_open(p);
+    return closed || !is_open(p);
 }
 
 bool spool__party_doze(struct spool__party *p)

@@ -48,6 +48,7 @@ struct spool__party {
     bool is_nested; /* somebody polls the epoll set: to be woken for every hint */
     uint64_t opens; /* how often it was opened */
     struct spool__offer *met;
+    bool met_observes; /* it only found somebody, and took nothing */
     struct spool__offer *hinted; /* a list; others add to it, under the lock */
 };
 
@@ -65,7 +66,7 @@ struct spool__offer {
     void *elem;                 /* read for SPOOL__PUT, written for SPOOL__GET; a select's changes while it is shut */
     uint32_t state;             /* a thread's: the futex it sleeps on */
     enum spool__side side;
-    bool can_be_taken;          /* a select's, changed under the meet's lock; with neither of the two it is off */
+    bool can_be_taken;          /* a select's, changed under the meet's lock; with neither of these it is off */
     bool observes;
     bool is_hinted;             /* under the meet's lock */
     struct spool__offer *next_hinted;
@@ -116,13 +117,13 @@ struct spool__offer *spool__meet_find(struct spool__meet *m, enum spool__side si
 
 /*
  * Opens a party, and returns its hinted offers. Its thread then seeks a partner for each, and if there is none, wakes
- * the other gate. seek: whether an offer of the party has met.
+ * the other gate. seek: whether it need not sleep, as an offer of the party has met, or this one's channel is closed.
  */
 struct spool__offer *spool__party_open(struct spool__party *p);
 bool spool__meet_seek(struct spool__offer *o);
 /* Looks for a while whether it has met: true; otherwise it is asleep from now on, until its descriptor is written. */
 bool spool__party_doze(struct spool__party *p);
-/* Shuts it: the offer that met meanwhile, or NULL. */
+/* Shuts it: the offer that met meanwhile, or NULL. See met_observes. */
 struct spool__offer *spool__party_shut(struct spool__party *p);
 /* The hinted offers of a party that is shut: what is worth trying. */
 struct spool__offer *spool__party_hinted(struct spool__party *p);

@@ -93,5 +93,5 @@ bool spool__select_open(struct spool_select *s)
 int spool__select_shut(struct spool_select *s)
 {
     struct spool__offer *met = s->n_offers == 0 ? NULL : spool__party_shut(&s->party);
-    return met ? find_case(s, &s->watches[met->watch], true) : NONE;
+    return met ? find_case(s, &s->watches[met->watch], !s->party.met_observes) : NONE;
 }

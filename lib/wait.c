@@ -264,13 +264,14 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
         bool met = timeout_ns != 0 && spool__select_open(s);
         int n = met ? 0 : harvest(s, deadline);
         index = timeout_ns != 0 ? spool__select_shut(s) : NONE;
+        /* Also when one has met: the event that told of another one may have been harvested with it. */
+        spool__select_list_hinted(s);
         if (index != NONE) {
             finish(s, index, 0);
             break;
         }
         if (n < 0 && n != -EINTR)
             return n;
-        spool__select_list_hinted(s);
         if (timeout_ns == 0 && n <= 0 && was_quiet(s))
             return -EAGAIN;
         index = choose(s, true);

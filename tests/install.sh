@@ -142,7 +142,7 @@ pc_of_prefix() {
 }
 
 pc_names_liburing() {
-    says liburing pc_in "$usr/lib/pkgconfig" --print-requires-private &&
+    says 'liburing >= 2.3' pc_in "$usr/lib/pkgconfig" --print-requires-private &&
         pc_in "$usr/lib/pkgconfig" --static --libs | grep -e '-lspool.* -luring'
 }
 

@@ -296,6 +296,82 @@ START_TEST(nested_select_sees_who_waits)
 }
 END_TEST
 
+/*
+ * Two come while a select sleeps that is also polled from outside: one takes an offer, the other finds none and waits.
+ * Both wrote to one descriptor, and the select had one event for the two; the outer loop must still see the second.
+ */
+struct two_puts {
+    spool_chan *first, *second;
+    size_t rounds;
+};
+
+static void *put_two(void *arg)
+{
+    struct two_puts *t = arg;
+    uint64_t value = 1;
+
+    for (size_t i = 0; i < t->rounds; i++) {
+        /* The select is asleep by then, or the round shows nothing. */
+        sleep_ns(MS);
+        wait_until(spool_try_put(t->first, &value) == 0);
+        must_be(spool_put_for(t->second, &value, DEADLINE), 0);
+    }
+    return NULL;
+}
+
+START_TEST(nested_select_sees_the_second_of_two)
+{
+    struct two_puts t = {meet_of(8), meet_of(8), scaled(200)};
+    spool_select *sel = select_of();
+    uint64_t a, b;
+    pthread_t thread;
+    int fd = spool_select_poll_fd(sel);
+
+    must(fd >= 0);
+    must_be(spool_select_get(sel, t.first, &a), 0);
+    must_be(spool_select_get(sel, t.second, &b), 1);
+    must_be(pthread_create(&thread, NULL, put_two, &t), 0);
+    for (size_t i = 0; i < t.rounds; i++) {
+        int ret;
+
+        must_be(spool_select_wait(sel, DEADLINE), 0);
+        do {
+            wait_until(is_readable(fd));
+            ret = spool_select_wait(sel, 0);
+        } while (ret == -EAGAIN);
+        must_be(ret, 1);
+    }
+    must_be(pthread_join(thread, NULL), 0);
+    spool_select_free(sel);
+    spool_unref(t.first);
+    spool_unref(t.second);
+}
+END_TEST
+
+/* A case that is off is not looked at, and does not keep the others awake. */
+START_TEST(closed_while_off)
+{
+    spool_chan *closed = meet_of(8), *quiet = meet_of(8);
+    spool_select *sel = select_of();
+    uint64_t a, b;
+
+    must_be(spool_select_get(sel, closed, _i ? NULL : &a), 0);
+    must_be(spool_select_get(sel, quiet, &b), 1);
+    must_be(spool_select_enable(sel, 0, false), 0);
+    must_be(spool_close(closed), 0);
+    int64_t before = thread_cpu_ns();
+    must_be(spool_select_wait(sel, 300 * MS), -ETIMEDOUT);
+    must(thread_cpu_ns() - before < 30 * MS * SLOWDOWN);
+    must_be(spool_select_enable(sel, 0, true), 0);
+    must_be(spool_select_wait(sel, DEADLINE), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    spool_select_free(sel);
+    spool_unref(closed);
+    spool_unref(quiet);
+}
+END_TEST
+
 /* One that only asks for readiness is told, takes nothing, and is nobody's partner. */
 START_TEST(readiness_alone_meets_nobody)
 {
@@ -757,6 +833,8 @@ int main(void)
         {"batches_meet_one_by_one", batches_meet_one_by_one, 1},
         {"descriptors_tell_who_waits", descriptors_tell_who_waits, 4},
         {"nested_select_sees_who_waits", nested_select_sees_who_waits, 4},
+        {"nested_select_sees_the_second_of_two", nested_select_sees_the_second_of_two, 1},
+        {"closed_while_off", closed_while_off, 2},
         {"readiness_alone_meets_nobody", readiness_alone_meets_nobody, 1},
         {"select_never_meets_itself", select_never_meets_itself, 1},
         {"nobody_wakes_itself", nobody_wakes_itself, 16},
