@@ -169,17 +169,6 @@ static int try_side(spool_chan *chan, enum spool__side side, void *elem)
     return n > 0 ? 0 : (int)n;
 }
 
-/* Waits, having found once that it cannot be done now. */
-static ssize_t wait_side(spool_chan *chan, enum spool__side side, void *elems, size_t n, int64_t deadline)
-{
-    /* The channel stays while this thread is parked in it, even if the last reference is dropped. */
-    struct spool__core *core = chan->core;
-    pin(core);
-    ssize_t ret = spool__lane_wait(spool__chan_lane(chan, side), side, elems, n, deadline);
-    unpin(core);
-    return ret;
-}
-
 static int do_side(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
 {
     if (timeout_ns == 0)
@@ -189,7 +178,11 @@ static int do_side(spool_chan *chan, enum spool__side side, void *elem, int64_t 
         ret = spool__lane_do(spool__chan_lane(chan, side), side, elem);
     if (ret != -EAGAIN)
         return ret;
-    ssize_t n = wait_side(chan, side, elem, 1, spool__deadline(timeout_ns));
+    /* The channel stays while this thread is parked in it, even if the last reference is dropped. */
+    struct spool__core *core = chan->core;
+    pin(core);
+    ssize_t n = spool__lane_wait(spool__chan_lane(chan, side), side, elem, 1, spool__deadline(timeout_ns));
+    unpin(core);
     return n > 0 ? 0 : (int)n;
 }
 
@@ -205,18 +198,22 @@ static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, siz
         return spool__lane_try(lane, side, elems, n);
     size_t done = 0, step = spool__lane_step(lane, side);
     int64_t deadline = 0;
+    /* Not only while it waits: there may be something left to do when the last reference is gone. */
+    struct spool__core *core = chan->core;
+    pin(core);
     /* A get takes what is there, and waits for the first; a put goes on until all are in. */
     while (done == 0 || (done < n && side == SPOOL__PUT)) {
         void *rest = (char *)elems + done * step;
         ret = spool__lane_do_many(lane, side, rest, n - done);
         if (ret == -EAGAIN) {
             deadline = deadline ? deadline : spool__deadline(timeout_ns);
-            ret = wait_side(chan, side, rest, n - done, deadline);
+            ret = spool__lane_wait(lane, side, rest, n - done, deadline);
         }
         if (ret < 0)
             break;
         done += (size_t)ret;
     }
+    unpin(core);
     return done > 0 ? (ssize_t)done : ret;
 }
 

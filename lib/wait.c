@@ -46,7 +46,8 @@ static bool harvest_is_due(struct spool_select *s)
 {
     if (s->n_armed == 0 && s->n_plain == 0)
         return false;
-    if (s->order == SPOOL_IN_ORDER || s->countdown == 0)
+    /* With nothing listed it would be asked anyway; what hints list now shall not go before what it has. */
+    if (s->order == SPOOL_IN_ORDER || s->countdown == 0 || s->n_listed == 0)
         return true;
     s->countdown--;
     return false;
@@ -272,9 +273,9 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
         }
         if (n < 0 && n != -EINTR)
             return n;
-        if (timeout_ns == 0 && n <= 0 && was_quiet(s))
-            return -EAGAIN;
         index = choose(s, true);
+        if (index == NONE && timeout_ns == 0 && n <= 0 && was_quiet(s))
+            return -EAGAIN;
         if (index == NONE && timeout_ns > 0 && spool__sys_now() >= deadline)
             return -ETIMEDOUT;
     }

@@ -64,12 +64,60 @@ static void fill(spool_chan *c)
     must_be(rc, -EAGAIN);
 }
 
+/* One of each flavour. */
+static const size_t flavours[] = {2, SPOOL_UNBOUNDED, 0};
+
+enum { N_FLAVOURS = sizeof(flavours) / sizeof(*flavours) };
+
+/* Both sides of each flavour, as far as they can block. */
+enum { GET, PUT, GET_MEET, PUT_MEET, GET_UNBOUNDED, N_SIDES };
+
+static bool is_putting(int side)
+{
+    return side == PUT || side == PUT_MEET;
+}
+
+static size_t side_capacity(int side, size_t bounded)
+{
+    return side == GET_UNBOUNDED ? SPOOL_UNBOUNDED : side == GET_MEET || side == PUT_MEET ? 0 : bounded;
+}
+
+/* Others, as many as there are, who wait in a rendezvous until this thread tries; none where a try is enough. */
+struct partners {
+    struct worker w[4];
+    uint64_t v[4];
+    size_t n;
+};
+
+/* Lets n operations of the side succeed. */
+static void let_go(struct partners *p, spool_chan *c, bool putting, size_t n)
+{
+    p->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_meet(c)) {
+            must_be(putting ? try_get(c) : try_put(c), 0);
+            continue;
+        }
+        memset(&p->w[i], 0, sizeof(p->w[i]));
+        p->w[i].chan = c;
+        p->w[i].elem = &p->v[i];
+        worker_start(&p->w[i], putting ? worker_get : worker_put);
+        p->n++;
+    }
+}
+
+static void join(struct partners *p)
+{
+    while (p->n > 0)
+        must_be(worker_join(&p->w[--p->n]), 0);
+}
+
 /* ---- One thread ----------------------------------------------------------------------------------------------- */
 
 START_TEST(test_descriptor)
 {
     int fds = count_fds();
-    spool_chan *c = chan_new(8, 2);
+    spool_chan *c = chan_new(8, flavours[_i]);
     int get = get_fd(c);
     int put;
 
@@ -111,7 +159,7 @@ START_TEST(test_first_use_race)
     int fds = count_fds();
 
     for (size_t round = 0; round < rounds; round++) {
-        spool_chan *c = chan_new(8, 2);
+        spool_chan *c = chan_new(8, flavours[round % N_FLAVOURS]);
         struct worker w[4];
         pthread_barrier_t start;
         int fd[4];
@@ -139,7 +187,7 @@ END_TEST
 START_TEST(test_get_level)
 {
     for (int when = 0; when < 4; when++) {
-        spool_chan *c = chan_new(when % 2 ? 24 : 8, 3);
+        spool_chan *c = chan_new(when % 2 ? 24 : 8, _i ? SPOOL_UNBOUNDED : 3);
         int fd = -1;
 
         if (when == 0) {
@@ -221,6 +269,63 @@ START_TEST(test_put_level)
 }
 END_TEST
 
+/* There is always room, until the close and after it. */
+START_TEST(test_put_level_unbounded)
+{
+    spool_chan *c = chan_new(8, SPOOL_UNBOUNDED);
+    int fd = put_fd(c);
+
+    for (int i = 0; i < 10000; i++) {
+        must_be(try_put(c), 0);
+        must(i % 100 || fd_readable(fd));
+    }
+    drain(c);
+    must(fd_readable(fd));
+    must_be(spool_close(c), 0);
+    must(fd_readable(fd));
+    must_be(try_put(c), -EPIPE);
+    must(fd_readable(fd));
+    spool_unref(c);
+}
+END_TEST
+
+/* Readable exactly while somebody waits on the other side, and the own side never is. */
+START_TEST(test_level_rendezvous)
+{
+    bool putting = _i;
+
+    for (int when = 0; when < 3; when++) {
+        spool_chan *c = chan_new(when % 2 ? 24 : 8, 0);
+        char elem[24] = {0};
+        struct worker w = {.chan = c, .elem = elem};
+        int get = -1;
+        int put = -1;
+
+        for (int turn = 0; turn < 20; turn++) {
+            if (when == turn % 3) {
+                get = get_fd(c);
+                put = put_fd(c);
+            }
+            w.timeout_ns = turn % 4 == 3 ? 20 * MS : DEADLINE;
+            worker_start(&w, putting ? worker_get_for : worker_put_for);
+            if (turn % 4 != 3) {
+                worker_wait_asleep(&w);
+                for (int again = 0; get >= 0 && again < 2; again++)
+                    must(fd_readable(putting ? put : get));
+                must_be(putting ? try_put(c) : try_get(c), 0);
+            }
+            /* Or nobody comes, and it is not readable any more either when its time is out. */
+            must_be(worker_join(&w), turn % 4 == 3 ? -ETIMEDOUT : 0);
+            must_be(try_put(c), -EAGAIN);
+            must_be(try_get(c), -EAGAIN);
+            if (get >= 0)
+                must(!fd_readable(get) && !fd_readable(put));
+        }
+        spool_unref(c);
+    }
+}
+END_TEST
+
 /* A call that waits and runs out of time has found nothing either: the descriptor must not stay readable. */
 START_TEST(test_timed_call_heals)
 {
@@ -246,11 +351,34 @@ START_TEST(test_timed_call_heals)
 }
 END_TEST
 
+/* The same where only one side is there, or none: what the call left, the next try takes back. */
+START_TEST(test_timed_call_heals_elsewhere)
+{
+    bool putting = is_putting(_i);
+    spool_chan *c = chan_new(8, side_capacity(_i, 2));
+    int fd = putting ? put_fd(c) : get_fd(c);
+    int other = !is_meet(c) ? -1 : putting ? get_fd(c) : put_fd(c);
+    uint64_t v = 0;
+
+    must_be(putting ? try_put(c) : try_get(c), -EAGAIN);
+    for (int i = 0; i < 20; i++) {
+        must_be(putting ? spool_put_for(c, &v, MS) : spool_get_for(c, &v, MS), -ETIMEDOUT);
+        must_be(putting ? try_put(c) : try_get(c), -EAGAIN);
+        must(!fd_readable(fd));
+        if (other >= 0) {
+            must_be(putting ? try_get(c) : try_put(c), -EAGAIN);
+            must(!fd_readable(other));
+        }
+    }
+    spool_unref(c);
+}
+END_TEST
+
 /* A closed channel never blocks, so both stay readable for ever, whatever is called. */
 START_TEST(test_closed)
 {
     for (int when = 0; when < 6; when++) {
-        spool_chan *c = chan_new(8, 2);
+        spool_chan *c = chan_new(8, flavours[_i]);
         int get = -1;
         int put = -1;
 
@@ -258,8 +386,8 @@ START_TEST(test_closed)
             get = get_fd(c);
             put = put_fd(c);
         }
-        if (when / 2 == 1)
-            fill(c);
+        for (int i = 0; when / 2 == 1 && i < 2; i++)
+            must_be(try_put(c), is_meet(c) ? -EAGAIN : 0);
         if (when / 2 == 2)
             drain(c);
         must_be(spool_close(c), 0);
@@ -368,12 +496,14 @@ static void poller_again(struct poller *p)
 START_TEST(test_each_poller)
 {
     enum kind kind = (enum kind)(_i % N_KINDS);
-    bool putting = _i / N_KINDS;
-    spool_chan *c = chan_new(8, 4);
+    bool putting = is_putting(_i / N_KINDS);
+    spool_chan *c = chan_new(8, side_capacity(_i / N_KINDS, 4));
+    struct partners others;
     struct poller p;
+    int turns = is_meet(c) ? 60 : 200;
 
     poller_init(&p, kind, putting ? put_fd(c) : get_fd(c));
-    for (int turn = 0; turn < 200; turn++) {
+    for (int turn = 0; turn < turns; turn++) {
         if (putting)
             fill(c);
         else
@@ -381,12 +511,14 @@ START_TEST(test_each_poller)
         (void)poller_sees(&p, 0); /* an edge from before the queue was found empty may be left */
         poller_again(&p);
         must(!poller_sees(&p, 0));
-        for (int i = 0; i <= turn % 4; i++)
-            must_be(putting ? try_get(c) : try_put(c), 0);
+        let_go(&others, c, putting, 1 + (size_t)turn % 4);
         must(poller_sees(&p, (int)(DEADLINE / MS)));
         if (kind == BY_POLL || kind == BY_SELECT || kind == BY_LT || kind == BY_EXCLUSIVE)
             must(poller_sees(&p, 0));
         poller_again(&p);
+        for (size_t left = others.n; left > 0; sched_yield())
+            left -= (putting ? try_put(c) : try_get(c)) == 0;
+        join(&others);
     }
     if (putting)
         fill(c);
@@ -413,8 +545,8 @@ static int poll_and_try(struct worker *w)
 START_TEST(test_close_tells_all)
 {
     enum kind kind = (enum kind)(_i % N_KINDS);
-    bool putting = _i / N_KINDS;
-    spool_chan *c = chan_new(8, 2);
+    bool putting = is_putting(_i / N_KINDS);
+    spool_chan *c = chan_new(8, side_capacity(_i / N_KINDS, 2));
     struct poller p[4];
     struct worker w[4];
 
@@ -515,10 +647,48 @@ START_TEST(test_stranger_heals)
 }
 END_TEST
 
+/* Both at once, where the two sides are not each other's opposite. */
+START_TEST(test_stranger_heals_elsewhere)
+{
+    spool_chan *c = chan_new(8, _i ? SPOOL_UNBOUNDED : 0);
+    int get = get_fd(c);
+    int put = put_fd(c);
+
+    drain(c);
+    for (uint64_t v = 1; v < UINT64_C(0xfffffffffffffffe) / 2; v = 2 * v + 1) {
+        struct partners others;
+
+        must_be(write(get, &v, sizeof(v)), sizeof(v));
+        (void)!write(put, &v, sizeof(v));
+        must(fd_readable(get));
+        must(fd_readable(put));
+        must_be(try_get(c), -EAGAIN);
+        must(!fd_readable(get));
+        must_be(try_put(c), is_meet(c) ? -EAGAIN : 0);
+        must_be(fd_readable(put), !is_meet(c));
+        drain(c);
+        /* And hides nothing. */
+        let_go(&others, c, false, 1);
+        must(fd_wait_readable(get));
+        must_be(try_get(c), 0);
+        join(&others);
+        if (!is_meet(c))
+            continue;
+        let_go(&others, c, true, 1);
+        must(fd_wait_readable(put));
+        must_be(try_put(c), 0);
+        join(&others);
+    }
+    must_be(spool_close(c), 0);
+    must(fd_readable(get) && fd_readable(put));
+    spool_unref(c);
+}
+END_TEST
+
 /* A duplicate is the same descriptor; it outlives the channel without harm. */
 START_TEST(test_stranger_dups)
 {
-    spool_chan *c = chan_new(8, 2);
+    spool_chan *c = chan_new(8, _i ? SPOOL_UNBOUNDED : 2);
     int fd = get_fd(c);
     int copy = dup(fd);
 
@@ -568,13 +738,13 @@ static int put_count(struct worker *w)
 /* While a stranger saturates both descriptors, threads and a poller still pass everything on. */
 START_TEST(test_stranger_saturates)
 {
-    spool_chan *c = chan_new(8, 4);
+    spool_chan *c = chan_new(8, flavours[_i / 2]);
     int fds[2] = {get_fd(c), put_fd(c)};
     struct worker pest = {.more = fds};
-    struct worker putter = {.chan = c, .count = scaled(50000)};
+    struct worker putter = {.chan = c, .count = scaled(20000)};
     struct poller p;
 
-    poller_init(&p, _i ? BY_ET : BY_POLL, fds[0]);
+    poller_init(&p, _i % 2 ? BY_ET : BY_POLL, fds[0]);
     worker_start(&pest, pester);
     worker_start(&putter, put_count);
     for (uint64_t got = 0; got < putter.count;) {
@@ -707,14 +877,14 @@ static void flow_run(size_t capacity, size_t putters, const enum kind *pollers, 
     spool_unref(flow.chan);
 }
 
-static const size_t flow_capacities[] = {1, 3, 64};
+static const size_t flow_capacities[] = {1, 3, 64, 0, SPOOL_UNBOUNDED};
 
 /* One poller of each kind against three putters. */
 START_TEST(test_flow_one_poller)
 {
     enum kind kind = (enum kind)(_i % N_KINDS);
 
-    flow_run(flow_capacities[_i / N_KINDS], 3, &kind, 1, 0, scaled(8000));
+    flow_run(flow_capacities[_i / N_KINDS], 3, &kind, 1, 0, scaled(5000));
 }
 END_TEST
 
@@ -736,7 +906,7 @@ START_TEST(test_flow_mixed)
     enum { N = sizeof(mixes) / sizeof(*mixes) };
     size_t mix = (size_t)_i % N;
 
-    flow_run(flow_capacities[_i / N], 3, mixes[mix].pollers, mixes[mix].n_pollers, mixes[mix].getters, scaled(8000));
+    flow_run(flow_capacities[_i / N], 3, mixes[mix].pollers, mixes[mix].n_pollers, mixes[mix].getters, scaled(5000));
 }
 END_TEST
 
@@ -760,7 +930,7 @@ static int poll_and_put(struct worker *w)
 START_TEST(test_flow_put_poller)
 {
     spool_chan *c = chan_new(8, flow_capacities[_i / N_KINDS]);
-    struct worker w = {.chan = c, .index = (size_t)(_i % N_KINDS), .count = scaled(8000)};
+    struct worker w = {.chan = c, .index = (size_t)(_i % N_KINDS), .count = scaled(5000)};
     uint64_t seed = 9;
     uint64_t v;
 
@@ -782,7 +952,9 @@ START_TEST(test_flow_long)
     static const enum kind kinds[] = {BY_POLL, BY_ET};
     enum kind kind = kinds[_i % 2];
 
-    flow_run(_i / 2 ? 256 : 16, 4, &kind, 1, 0, scaled(100000));
+    static const size_t capacities[] = {16, 256, SPOOL_UNBOUNDED, 0};
+
+    flow_run(capacities[_i / 2], 4, &kind, 1, 0, scaled(50000));
 }
 END_TEST
 
@@ -791,28 +963,31 @@ int main(void)
     Suite *s = suite_create("fd");
     TCase *tc = case_new(s, "level");
 
-    tcase_add_test(tc, test_descriptor);
+    tcase_add_loop_test(tc, test_descriptor, 0, N_FLAVOURS);
     tcase_add_test(tc, test_first_use_race);
-    tcase_add_test(tc, test_get_level);
+    tcase_add_loop_test(tc, test_get_level, 0, 2);
     tcase_add_test(tc, test_put_level);
+    tcase_add_test(tc, test_put_level_unbounded);
+    tcase_add_loop_test(tc, test_level_rendezvous, 0, 2);
     tcase_add_test(tc, test_timed_call_heals);
-    tcase_add_test(tc, test_closed);
+    tcase_add_loop_test(tc, test_timed_call_heals_elsewhere, GET_MEET, N_SIDES);
+    tcase_add_loop_test(tc, test_closed, 0, N_FLAVOURS);
 
     tc = case_new(s, "pollers");
-    tcase_add_loop_test(tc, test_each_poller, 0, 2 * N_KINDS);
-
-    tcase_add_loop_test(tc, test_close_tells_all, 0, 2 * N_KINDS);
+    tcase_add_loop_test(tc, test_each_poller, 0, N_SIDES * N_KINDS);
+    tcase_add_loop_test(tc, test_close_tells_all, 0, N_SIDES * N_KINDS);
 
     tc = case_new(s, "strangers");
     tcase_add_test(tc, test_stranger_writes);
     tcase_add_test(tc, test_stranger_heals);
-    tcase_add_test(tc, test_stranger_dups);
-    tcase_add_loop_test(tc, test_stranger_saturates, 0, 2);
+    tcase_add_loop_test(tc, test_stranger_heals_elsewhere, 0, 2);
+    tcase_add_loop_test(tc, test_stranger_dups, 0, 2);
+    tcase_add_loop_test(tc, test_stranger_saturates, 0, 6);
 
     tc = case_new(s, "flow");
-    tcase_add_loop_test(tc, test_flow_one_poller, 0, 3 * N_KINDS);
-    tcase_add_loop_test(tc, test_flow_mixed, 0, 3 * 7);
-    tcase_add_loop_test(tc, test_flow_put_poller, 0, 3 * N_KINDS);
-    tcase_add_loop_test(tc, test_flow_long, 0, 4);
+    tcase_add_loop_test(tc, test_flow_one_poller, 0, 5 * N_KINDS);
+    tcase_add_loop_test(tc, test_flow_mixed, 0, 5 * 7);
+    tcase_add_loop_test(tc, test_flow_put_poller, 0, 4 * N_KINDS); /* not for room that never ends */
+    tcase_add_loop_test(tc, test_flow_long, 0, 8);
     return run_suite(s, "test_fd");
 }

@@ -6,6 +6,11 @@
 
 static spool_chan *const sentinel = (spool_chan *)(uintptr_t)0x5e5e5e50;
 
+/* One of each flavour. */
+static const size_t flavours[] = {3, SPOOL_UNBOUNDED, 0};
+
+enum { N_FLAVOURS = sizeof(flavours) / sizeof(*flavours) };
+
 static void pair_new(spool_chan **a, spool_chan **b, size_t size, size_t capacity)
 {
     *a = *b = NULL;
@@ -49,8 +54,6 @@ START_TEST(test_new_errors)
         size_t size, capacity;
         int rc;
     } bad[] = {
-        {8, 0, -EOPNOTSUPP},
-        {8, SPOOL_UNBOUNDED, -EOPNOTSUPP},
         {SIZE_MAX, 2, -EOVERFLOW},
         {2, SIZE_MAX / 2 + 1, -EOVERFLOW},
     };
@@ -72,7 +75,64 @@ START_TEST(test_new_errors)
         /* One direction can be counted, two cannot. */
         rc = spool_pair_new(&a, &b, SIZE_MAX / 2 + 1, 1);
         must(rc == -ENOMEM || rc == -EOVERFLOW);
+        rc = spool_pair_new(&a, &b, SIZE_MAX / 2 + 1, SPOOL_UNBOUNDED);
+        must(rc == -ENOMEM || rc == -EOVERFLOW);
         must(a == sentinel && b == sentinel);
+    }
+}
+END_TEST
+
+static int echo(struct worker *w)
+{
+    char elem[4096];
+    int rc;
+
+    while ((rc = spool_get(w->chan, elem)) == 0) {
+        w->count++;
+        rc = spool_put(w->chan, elem);
+        if (rc < 0)
+            break;
+    }
+    return rc;
+}
+
+/* In a rendezvous too the directions have nothing to do with each other: nobody meets who is at the same end. */
+START_TEST(test_directions_of_rendezvous)
+{
+    static const size_t sizes[] = {0, 1, 3, 8, 9, 24, 4096};
+
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
+        spool_chan *a;
+        spool_chan *b;
+        char elem[4096];
+        struct worker w = {0};
+
+        pair_new(&a, &b, sizes[s], 0);
+        must_be(spool_elem_size(a), sizes[s]);
+        must_be(spool_capacity(a), 0);
+        must_be(spool_capacity(b), 0);
+        must_be(try_put(a), -EAGAIN);
+        must_be(try_get(a), -EAGAIN);
+        w.chan = b;
+        worker_start(&w, echo);
+        for (uint64_t turn = 0; turn < 50; turn++) {
+            elem_fill(elem, sizes[s], turn);
+            must_be(spool_put(a, elem), 0);
+            must_be(try_put(b), -EAGAIN);
+            memset(elem, 0, sizeof(elem));
+            must_be(spool_get_for(a, elem, DEADLINE), 0);
+            must(elem_is(elem, sizes[s], turn));
+            must_be(spool_len(a), 0);
+            must_be(spool_len(b), 0);
+        }
+        worker_wait_asleep(&w);
+        must_be(try_get(a), -EAGAIN);
+        must_be(try_put(b), -EAGAIN);
+        must_be(try_get(b), -EAGAIN);
+        must_be(spool_close(a), 0);
+        must_be(worker_join(&w), -EPIPE);
+        must(!spool_unref(a));
+        must(!spool_unref(b));
     }
 }
 END_TEST
@@ -81,20 +141,21 @@ END_TEST
 START_TEST(test_directions)
 {
     static const size_t sizes[] = {0, 1, 3, 8, 9, 24, 4096};
-    static const size_t capacities[] = {1, 2, 3, 8};
+    static const size_t capacities[] = {1, 2, 3, 8, SPOOL_UNBOUNDED};
     int fds = count_fds();
 
     for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
         for (size_t k = 0; k < sizeof(capacities) / sizeof(*capacities); k++) {
             spool_chan *a;
             spool_chan *b;
-            size_t n = capacities[k];
+            size_t n;
 
-            pair_new(&a, &b, sizes[s], n);
+            pair_new(&a, &b, sizes[s], capacities[k]);
+            n = fill_of(a, 100);
             must_be(spool_elem_size(a), sizes[s]);
             must_be(spool_elem_size(b), sizes[s]);
-            must_be(spool_capacity(a), n);
-            must_be(spool_capacity(b), n);
+            must_be(spool_capacity(a), capacities[k]);
+            must_be(spool_capacity(b), capacities[k]);
             must(spool_alive(a) && spool_alive(b));
             for (int turn = 0; turn < 5; turn++) {
                 must_be(try_get(a), -EAGAIN);
@@ -104,14 +165,16 @@ START_TEST(test_directions)
                     must_be(spool_len(b), i + 1);
                     must_be(spool_len(a), 0);
                 }
-                must_be(try_put(a), -EAGAIN);
+                if (is_bounded(a))
+                    must_be(try_put(a), -EAGAIN);
                 must_be(try_get(a), -EAGAIN);
                 for (size_t i = 0; i < n; i++) {
                     put_tag(b, 100 + i);
                     must_be(spool_len(a), i + 1);
                     must_be(spool_len(b), n);
                 }
-                must_be(try_put(b), -EAGAIN);
+                if (is_bounded(b))
+                    must_be(try_put(b), -EAGAIN);
                 for (size_t i = 0; i < n; i++)
                     get_tag(b, i);
                 must_be(spool_len(a), n);
@@ -131,7 +194,7 @@ START_TEST(test_names)
     spool_chan *a;
     spool_chan *b;
 
-    pair_new(&a, &b, 8, 1);
+    pair_new(&a, &b, 8, flavours[_i]);
     must_be(spool_set_name(a, "left"), 0);
     must_be(strcmp(spool_name(b), "left"), 0);
     must_be(spool_set_name(b, "right"), 0);
@@ -149,7 +212,7 @@ START_TEST(test_null_elem)
     spool_chan *a;
     spool_chan *b;
 
-    pair_new(&a, &b, 8, 1);
+    pair_new(&a, &b, 8, flavours[_i]);
     must_be(spool_put(a, NULL), -EINVAL);
     must_be(spool_get(b, NULL), -EINVAL);
     must_be(spool_len(a), 0);
@@ -166,21 +229,25 @@ START_TEST(test_close)
         spool_chan *a;
         spool_chan *b;
 
-        pair_new(&a, &b, which ? 24 : 8, 3);
-        put_tag(a, 1);
-        put_tag(a, 2);
-        put_tag(b, 3);
+        pair_new(&a, &b, which ? 24 : 8, flavours[_i]);
+        if (!is_meet(a)) {
+            put_tag(a, 1);
+            put_tag(a, 2);
+            put_tag(b, 3);
+        }
         must_be(spool_close(which ? b : a), 0);
         must(!spool_alive(a) && !spool_alive(b));
         must_be(spool_close(a), -EALREADY);
         must_be(spool_close(b), -EALREADY);
         must_be(try_put(a), -EPIPE);
         must_be(try_put(b), -EPIPE);
-        must_be(spool_len(b), 2);
-        must_be(spool_len(a), 1);
-        get_tag(b, 1);
-        get_tag(b, 2);
-        get_tag(a, 3);
+        if (!is_meet(a)) {
+            must_be(spool_len(b), 2);
+            must_be(spool_len(a), 1);
+            get_tag(b, 1);
+            get_tag(b, 2);
+            get_tag(a, 3);
+        }
         for (int again = 0; again < 3; again++) {
             must_be(try_get(a), -EPIPE);
             must_be(try_get(b), -EPIPE);
@@ -199,22 +266,25 @@ START_TEST(test_unref_closes)
         spool_chan *gone;
         spool_chan *left;
 
-        pair_new(&ends[0], &ends[1], 8, 3);
+        size_t n;
+
+        pair_new(&ends[0], &ends[1], 8, flavours[_i]);
         gone = ends[which];
         left = ends[!which];
-        put_tag(gone, 1);
-        put_tag(gone, 2);
+        n = is_meet(gone) ? 0 : 2;
+        for (size_t i = 1; i <= n; i++)
+            put_tag(gone, i);
         spool_ref(gone);
         spool_unref(gone);
         must(spool_alive(left));
-        must_be(try_put(left), 0);
+        must_be(try_put(left), n ? 0 : -EAGAIN);
         spool_unref(gone);
         must(!spool_alive(left));
         must_be(try_put(left), -EPIPE);
-        must_be(spool_len(left), 2);
+        must_be(spool_len(left), n);
         must_be(spool_close(left), -EALREADY);
-        get_tag(left, 1);
-        get_tag(left, 2);
+        for (size_t i = 1; i <= n; i++)
+            get_tag(left, i);
         must_be(try_get(left), -EPIPE);
         spool_unref(left);
     }
@@ -229,7 +299,7 @@ static int close_it(struct worker *w)
 /* Once anything has shown that the pair is closed, in either direction, no put is accepted in the other. */
 START_TEST(test_closed_at_once)
 {
-    size_t rounds = scaled(2000);
+    size_t rounds = scaled(1000);
 
     for (size_t round = 0; round < rounds; round++) {
         spool_chan *ends[2];
@@ -237,7 +307,7 @@ START_TEST(test_closed_at_once)
         spool_chan *c;
         uint64_t v = 0;
 
-        pair_new(&ends[0], &ends[1], 8, 1);
+        pair_new(&ends[0], &ends[1], 8, flavours[_i] == 3 ? 1 : flavours[_i]);
         c = ends[round % 2];
         w.chan = ends[round / 2 % 2];
         worker_start(&w, close_it);
@@ -271,15 +341,20 @@ enum ending { CLOSE_OWN, CLOSE_PEER, UNREF_PEER, UNREF_OWN, N_ENDINGS };
 /* Getters and putters parked at one end see the close of either end, and the last unref of either. */
 START_TEST(test_blocked)
 {
+    static const struct {
+        size_t capacity;
+        bool putting;
+    } kinds[] = {{2, false}, {2, true}, {0, false}, {0, true}, {SPOOL_UNBOUNDED, false}};
     enum ending ending = (enum ending)(_i % N_ENDINGS);
-    bool putting = _i / N_ENDINGS;
+    bool putting = kinds[_i / N_ENDINGS].putting;
+    int n = putting && kinds[_i / N_ENDINGS].capacity ? 2 : 0;
     spool_chan *mine;
     spool_chan *peer;
     struct worker w[3];
     uint64_t v[3] = {0};
 
-    pair_new(&mine, &peer, 8, 2);
-    for (int i = 0; putting && i < 2; i++)
+    pair_new(&mine, &peer, 8, kinds[_i / N_ENDINGS].capacity);
+    for (int i = 0; i < n; i++)
         put_tag(mine, 1);
     memset(w, 0, sizeof(w));
     for (size_t i = 0; i < 3; i++) {
@@ -306,7 +381,7 @@ START_TEST(test_blocked)
     for (size_t i = 0; i < 3; i++)
         must_be(worker_join(&w[i]), -EPIPE);
     if (ending != UNREF_PEER) {
-        for (int i = 0; putting && i < 2; i++)
+        for (int i = 0; i < n; i++)
             get_tag(peer, 1);
         must_be(try_get(peer), -EPIPE);
         spool_unref(peer);
@@ -326,7 +401,7 @@ START_TEST(test_wakes_peer)
     struct worker get = {0};
     struct worker own = {0};
 
-    pair_new(&a, &b, 8, 1);
+    pair_new(&a, &b, 8, flavours[_i]);
     get.chan = b;
     get.elem = &got;
     own.chan = a;
@@ -365,11 +440,11 @@ static void drop_note(void *elem)
 /* What comes in at an end is dropped when that end goes; what it sent is still got, or dropped with the other end. */
 START_TEST(test_drop)
 {
-    size_t size = _i ? 24 : 8;
+    size_t size = _i % 2 ? 24 : 8;
     spool_chan *a;
     spool_chan *b;
 
-    pair_new(&a, &b, size, 4);
+    pair_new(&a, &b, size, _i / 2 ? SPOOL_UNBOUNDED : 4);
     must_be(spool_set_drop(a, drop_note), 0);
     must_be(spool_set_drop(b, drop_note), 0);
     for (uint64_t i = 1; i <= 3; i++) {
@@ -398,7 +473,7 @@ START_TEST(test_drop_after_close)
     spool_chan *a;
     spool_chan *b;
 
-    pair_new(&a, &b, 8, 4);
+    pair_new(&a, &b, 8, flavours[_i]);
     must_be(spool_set_drop(a, drop_note), 0);
     put_tag(a, 1);
     put_tag(b, 2);
@@ -426,13 +501,14 @@ static void drop_free(void *elem)
 static int put_and_get_memory(struct worker *w)
 {
     for (size_t i = 0; i < w->count; i++) {
+        int64_t timeout = is_meet(w->chan) ? (int64_t)(i % 4) * 20 * US : 0;
         void *p = malloc(1);
 
         must(p);
         atomic_fetch_add(&live, 1);
-        if (spool_try_put(w->chan, &p) < 0)
+        if (spool_put_for(w->chan, &p, timeout) < 0)
             drop_free(&p);
-        if (i % 3 == 0 && spool_try_get(w->chan, &p) == 0)
+        if (i % 3 == 0 && spool_get_for(w->chan, &p, timeout) == 0)
             drop_free(&p);
     }
     spool_unref(w->chan);
@@ -442,7 +518,7 @@ static int put_and_get_memory(struct worker *w)
 /* Both ends in use, each dropped when its thread is done: every element is freed once. */
 START_TEST(test_drop_race)
 {
-    size_t rounds = scaled(500);
+    size_t rounds = scaled(250);
     uint64_t seed = 5;
 
     for (size_t round = 0; round < rounds; round++) {
@@ -451,7 +527,7 @@ START_TEST(test_drop_race)
         spool_chan *b;
 
         memset(w, 0, sizeof(w));
-        pair_new(&a, &b, sizeof(void *), 4);
+        pair_new(&a, &b, sizeof(void *), flavours[_i]);
         must_be(spool_set_drop(a, drop_free), 0);
         must_be(spool_set_drop(b, drop_free), 0);
         w[0].chan = a;
@@ -510,39 +586,77 @@ START_TEST(test_fds)
 }
 END_TEST
 
-/* ---- Both directions at once ---------------------------------------------------------------------------------- */
-
-static int echo(struct worker *w)
+/* There is always room in an unbounded one, and nobody at the other end of a rendezvous until somebody waits. */
+START_TEST(test_fds_of_other_flavours)
 {
-    char elem[64];
-    int rc;
+    for (int meet = 0; meet < 2; meet++) {
+        int fds = count_fds();
+        spool_chan *ends[2];
+        int get[2];
+        int put[2];
+        uint64_t v = 3;
+        struct worker w = {.elem = &v};
 
-    while ((rc = spool_get(w->chan, elem)) == 0) {
-        w->count++;
-        rc = spool_put(w->chan, elem);
-        if (rc < 0)
-            break;
+        pair_new(&ends[0], &ends[1], 8, meet ? 0 : SPOOL_UNBOUNDED);
+        for (int i = 0; i < 2; i++) {
+            get[i] = spool_fd(ends[i]);
+            put[i] = spool_put_fd(ends[i]);
+            must(get[i] >= 0 && put[i] >= 0);
+            must_be(try_get(ends[i]), -EAGAIN);
+            if (meet)
+                must_be(try_put(ends[i]), -EAGAIN);
+        }
+        must_be(count_fds(), fds + 4);
+        for (int i = 0; i < 2; i++) {
+            must_be(fd_readable(get[i]), false);
+            must_be(fd_readable(put[i]), !meet);
+        }
+        if (meet) {
+            w.chan = ends[0];
+            worker_start(&w, worker_put);
+            worker_wait_asleep(&w);
+        } else {
+            must_be(spool_put(ends[0], &v), 0);
+        }
+        must(fd_readable(get[1]) && !fd_readable(get[0]));
+        must_be(fd_readable(put[0]), !meet);
+        must_be(fd_readable(put[1]), !meet);
+        get_tag(ends[1], 3);
+        if (meet)
+            must_be(worker_join(&w), 0);
+        must_be(try_get(ends[1]), -EAGAIN);
+        must(!fd_readable(get[1]));
+        spool_unref(ends[0]);
+        must(fd_readable(get[1]) && fd_readable(put[1]));
+        must_be(try_get(ends[1]), -EPIPE);
+        must_be(try_put(ends[1]), -EPIPE);
+        must(fd_readable(get[1]) && fd_readable(put[1]));
+        spool_unref(ends[1]);
+        must_be(count_fds(), fds);
     }
-    return rc;
 }
+END_TEST
+
+/* ---- Both directions at once ---------------------------------------------------------------------------------- */
 
 START_TEST(test_echo)
 {
     spool_chan *a;
     spool_chan *b;
     struct worker w = {0};
+    static const size_t capacities[] = {1, 16, SPOOL_UNBOUNDED, 0};
     size_t size = _i % 2 ? 24 : 8;
-    size_t n = scaled(20000);
+    size_t n = scaled(10000);
     size_t put = 0;
     char elem[64];
 
-    pair_new(&a, &b, size, _i / 2 ? 16 : 1);
+    pair_new(&a, &b, size, capacities[_i / 2]);
     w.chan = b;
     worker_start(&w, echo);
     for (size_t got = 0; got < n; got++) {
-        while (put < n && put - got < 2 * spool_capacity(a)) {
+        while (put < n && put - got < (is_meet(a) ? 1 : 2 * fill_of(a, 100))) {
             elem_fill(elem, size, put);
-            if (spool_try_put(a, elem) < 0)
+            if (spool_put_for(a, elem, put == got ? -1 : 0) < 0)
                 break;
             put++;
         }
@@ -564,21 +678,23 @@ int main(void)
 
     tcase_add_test(tc, test_new_errors);
     tcase_add_test(tc, test_directions);
-    tcase_add_test(tc, test_names);
-    tcase_add_test(tc, test_null_elem);
-    tcase_add_test(tc, test_close);
-    tcase_add_test(tc, test_unref_closes);
-    tcase_add_test(tc, test_closed_at_once);
+    tcase_add_test(tc, test_directions_of_rendezvous);
+    tcase_add_loop_test(tc, test_names, 0, N_FLAVOURS);
+    tcase_add_loop_test(tc, test_null_elem, 0, N_FLAVOURS);
+    tcase_add_loop_test(tc, test_close, 0, N_FLAVOURS);
+    tcase_add_loop_test(tc, test_unref_closes, 0, N_FLAVOURS);
+    tcase_add_loop_test(tc, test_closed_at_once, 0, N_FLAVOURS);
     tcase_add_test(tc, test_fds);
+    tcase_add_test(tc, test_fds_of_other_flavours);
 
     tc = case_new(s, "blocked");
-    tcase_add_loop_test(tc, test_blocked, 0, 2 * N_ENDINGS);
-    tcase_add_test(tc, test_wakes_peer);
-    tcase_add_loop_test(tc, test_echo, 0, 4);
+    tcase_add_loop_test(tc, test_blocked, 0, 5 * N_ENDINGS);
+    tcase_add_loop_test(tc, test_wakes_peer, 0, N_FLAVOURS);
+    tcase_add_loop_test(tc, test_echo, 0, 8);
 
     tc = case_new(s, "drop");
-    tcase_add_loop_test(tc, test_drop, 0, 2);
-    tcase_add_test(tc, test_drop_after_close);
-    tcase_add_test(tc, test_drop_race);
+    tcase_add_loop_test(tc, test_drop, 0, 4);
+    tcase_add_loop_test(tc, test_drop_after_close, 0, N_FLAVOURS - 1); /* a rendezvous keeps nothing */
+    tcase_add_loop_test(tc, test_drop_race, 0, N_FLAVOURS);
     return run_suite(s, "test_pair");
 }

@@ -9,7 +9,7 @@
 START_TEST(index_is_lowest_free)
 {
     spool_select *sel = select_of();
-    spool_chan *chan = chan_of(2);
+    spool_chan *chan = chan_of(flavours[_i]);
     uint64_t value = 0;
     int fds[2];
     pipe_of(fds);
@@ -42,7 +42,7 @@ END_TEST
 START_TEST(get_case_gets)
 {
     spool_select *sel = select_of();
-    spool_chan *chan = chan_of(4);
+    spool_chan *chan = chan_of(flavours[_i]);
     uint64_t value = 99;
     must_be(spool_select_get(sel, chan, &value), 0);
     must_be_quiet(sel);
@@ -53,10 +53,11 @@ START_TEST(get_case_gets)
         must_be(wait_ready(sel), 0);
         must_be(spool_select_result(sel, 0), 0);
         must_be(value, i);
-        must_be(spool_len(chan), 3 - i);
+        must_be(spool_len(chan), _i == MEET ? 0 : 3 - i);
     }
     must_be_quiet(sel);
     must_be(value, 3);
+    join_partners();
     spool_select_free(sel);
     spool_unref(chan);
 }
@@ -80,6 +81,52 @@ START_TEST(put_case_puts)
     must_be(get(chan), 11);
     must_be(get(chan), 12);
     must_be(get(chan), 13);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(put_case_of_unbounded_is_always_ready)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(SPOOL_UNBOUNDED);
+    uint64_t value;
+    must_be(spool_select_put(sel, chan, &value), 0);
+    for (value = 0; value < 20000; value++) {
+        must_be(spool_select_wait(sel, value % 2 ? -1 : 0), 0);
+        must_be(spool_select_result(sel, 0), 0);
+    }
+    must(fd_readable(spool_select_poll_fd(sel)));
+    must_be(spool_len(chan), 20000);
+    for (uint64_t i = 0; i < 20000; i++)
+        must_be(get(chan), i);
+    must_be(spool_try_get(chan, &value), -EAGAIN);
+    must_be(wait_ready(sel), 0);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
+/* In a rendezvous a put case is ready while somebody waits to get, and puts what its element is at that moment. */
+START_TEST(put_case_meets_a_getter)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(0);
+    uint64_t value = 0;
+    must_be(spool_select_put(sel, chan, &value), 0);
+    for (uint64_t i = 1; i <= 20; i++) {
+        must_be_quiet(sel);
+        struct partner *p = partner_of(chan, 0, worker_get);
+        if (_i)
+            worker_wait_asleep(&p->worker);
+        value = i;
+        must_be(_i ? wait_ready(sel) : spool_select_wait(sel, -1), 0);
+        must_be(spool_select_result(sel, 0), 0);
+        must_be(worker_join(&p->worker), 0);
+        p->used = false;
+        must_be(p->value, i);
+    }
+    must_be_quiet(sel);
     spool_select_free(sel);
     spool_unref(chan);
 }
@@ -138,7 +185,7 @@ END_TEST
 START_TEST(result_before_and_after)
 {
     spool_select *sel = select_of();
-    spool_chan *chan = chan_of(1);
+    spool_chan *chan = chan_of(flavours[_i]);
     uint64_t value = 0;
     must_be(spool_select_result(sel, 0), -EINVAL);
     must_be(spool_select_get(sel, chan, &value), 0);
@@ -155,7 +202,7 @@ START_TEST(result_before_and_after)
     must_be(spool_select_result(sel, 0), -EPIPE);
     /* A new case under the old index has not been returned yet. */
     spool_unref(chan);
-    chan = chan_of(1);
+    chan = chan_of(flavours[_i]);
     must_be(spool_select_get(sel, chan, &value), 0);
     must_be(spool_select_result(sel, 0), 0);
     spool_select_free(sel);
@@ -231,17 +278,23 @@ END_TEST
 START_TEST(errno_is_left_alone)
 {
     spool_select *sel = NULL;
-    spool_chan *chan = chan_of(1);
+    spool_chan *chan = chan_of(flavours[_i]);
     uint64_t value = 0;
+    if (_i == MEET)
+        put(chan, 7);
     errno = 4242;
     must_be(spool_select_new(&sel), 0);
     must_be(spool_select_wait(sel, 0), -ENODATA);
     must_be(spool_select_get(sel, chan, &value), 0);
     must_be(spool_select_fd(sel, -1, EPOLLIN), -EBADF);
+    if (_i == MEET)
+        must_be(spool_select_wait(sel, 0), 0);
     must_be(spool_select_wait(sel, 0), -EAGAIN);
     must_be(spool_select_wait(sel, 1000), -ETIMEDOUT);
     must(spool_select_poll_fd(sel) >= 0);
+    must_be(errno, 4242);
     put(chan, 1);
+    errno = 4242;
     must_be(spool_select_wait(sel, -1), 0);
     must_be(spool_select_remove(sel, 0), 0);
     must_be(spool_select_remove(sel, 0), -EINVAL);
@@ -251,16 +304,51 @@ START_TEST(errno_is_left_alone)
 }
 END_TEST
 
+static int get_nothing(struct worker *w)
+{
+    return spool_get(w->chan, NULL);
+}
+
+static int put_nothing(struct worker *w)
+{
+    return spool_put(w->chan, NULL);
+}
+
+static void size_zero_of_rendezvous(void)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = NULL;
+    char any;
+    must_be(spool_chan_new(&chan, 0, 0), 0);
+    must_be(spool_select_put(sel, chan, &any), 0);
+    must_be(spool_select_get(sel, chan, &any), 1);
+    must_be_quiet(sel);
+    for (int i = 0; i < 20; i++) {
+        partner_of(chan, 0, i % 2 ? put_nothing : get_nothing);
+        must_be(spool_select_wait(sel, -1), i % 2);
+        join_partners();
+    }
+    must_be_quiet(sel);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+
 START_TEST(size_zero)
 {
     spool_select *sel = select_of();
     spool_chan *chan = NULL;
     char any;
-    must_be(spool_chan_new(&chan, 0, 2), 0);
+    if (_i == MEET) {
+        spool_select_free(sel);
+        size_zero_of_rendezvous();
+        return;
+    }
+    must_be(spool_chan_new(&chan, 0, _i ? SPOOL_UNBOUNDED : 2), 0);
     must_be(spool_select_put(sel, chan, &any), 0);
     must_be(wait_ready(sel), 0);
     must_be(wait_ready(sel), 0);
-    must_be_quiet(sel);
+    if (is_bounded(chan))
+        must_be_quiet(sel);
     must_be(spool_len(chan), 2);
     must_be(spool_select_remove(sel, 0), 0);
     must_be(spool_select_get(sel, chan, &any), 0);
@@ -281,29 +369,40 @@ END_TEST
 START_TEST(readiness_only_takes_nothing)
 {
     spool_select *sel = select_of();
-    spool_chan *chan = chan_of(2);
+    spool_chan *chan = chan_of(_i ? flavours[_i] : 2);
     must_be(spool_select_get(sel, chan, NULL), 0);
     must_be_quiet(sel);
     put(chan, 7);
     for (int i = 0; i < 5; i++) {
         must_be(wait_ready(sel), 0);
         must_be(spool_select_result(sel, 0), 0);
-        must_be(spool_len(chan), 1);
+        must_be(spool_len(chan), _i != MEET);
     }
     must_be(get(chan), 7);
     must_be_quiet(sel);
     must_be(spool_select_remove(sel, 0), 0);
     must_be(spool_select_put(sel, chan, NULL), 0);
+    if (_i == MEET) {
+        must_be_quiet(sel);
+        worker_wait_asleep(&partner_of(chan, 0, worker_get)->worker);
+    }
     for (int i = 0; i < 5; i++) {
         must_be(wait_ready(sel), 0);
         must_be(spool_len(chan), 0);
     }
-    put(chan, 1);
-    must_be(wait_ready(sel), 0);
-    put(chan, 2);
-    must_be_quiet(sel);
-    must_be(get(chan), 1);
-    must_be(wait_ready(sel), 0);
+    if (_i == MEET) {
+        must_be(spool_try_put(chan, &(uint64_t){4}), 0);
+        must_be_quiet(sel);
+    } else {
+        put(chan, 1);
+        must_be(wait_ready(sel), 0);
+        put(chan, 2);
+        if (is_bounded(chan))
+            must_be_quiet(sel);
+        must_be(get(chan), 1);
+        must_be(wait_ready(sel), 0);
+    }
+    join_partners();
     spool_select_free(sel);
     spool_unref(chan);
 }
@@ -312,7 +411,7 @@ END_TEST
 START_TEST(enable_switches)
 {
     spool_select *sel = select_of();
-    spool_chan *a = chan_of(4), *b = chan_of(4);
+    spool_chan *a = chan_of(flavours[_i]), *b = chan_of(flavours[_i]);
     uint64_t value = 0;
     int fds[2];
     pipe_of(fds);
@@ -349,8 +448,10 @@ START_TEST(enable_switches)
     must_be(spool_close(a), 0);
     must_be_quiet(sel);
     must_be(spool_select_enable(sel, 0, true), 0);
-    must_be(wait_ready(sel), 0);
-    must_be(value, 3);
+    if (_i != MEET) {
+        must_be(wait_ready(sel), 0);
+        must_be(value, 3);
+    }
     must_be(wait_ready(sel), 0);
     must_be(spool_select_result(sel, 0), -EPIPE);
     must_be(spool_select_enable(sel, 0, true), -EINVAL);
@@ -360,6 +461,7 @@ START_TEST(enable_switches)
     must_be(spool_select_remove(sel, 1), 0);
     must_be_quiet(sel);
     spool_select_free(sel);
+    join_partners();
     spool_unref(a);
     spool_unref(b);
     close_both(fds);
@@ -369,8 +471,8 @@ END_TEST
 START_TEST(remove_while_ready)
 {
     spool_select *sel = select_of();
-    spool_chan *a = chan_of(4), *b = chan_of(4);
-    uint64_t in_a = 0, in_b = 0;
+    spool_chan *a = chan_of(flavours[_i]), *b = chan_of(flavours[_i]);
+    uint64_t in_a = 0, in_b = 0, got_b = 0;
     int fds[2];
     pipe_of(fds);
     write_byte(fds[1]);
@@ -382,18 +484,27 @@ START_TEST(remove_while_ready)
     must_be(spool_select_get(sel, b, &in_b), 1);
     must_be(spool_select_fd(sel, fds[0], EPOLLIN), 2);
     /* So that the select has seen all three ready. */
-    must(spool_select_wait(sel, 0) >= 0);
-    must(spool_select_wait(sel, 0) >= 0);
+    int seen_a = 0;
+    for (int i = 0; i < 2; i++) {
+        int index = spool_select_wait(sel, 0);
+        must(index >= 0);
+        seen_a += index == 0;
+        got_b += index == 1;
+    }
     must_be(spool_select_remove(sel, 0), 0);
     must_be(spool_select_remove(sel, 2), 0);
     must_be(spool_select_remove(sel, 2), -EINVAL);
-    size_t left_a = spool_len(a);
-    while (spool_len(b) > 0)
+    for (; got_b < 3; got_b++) {
         must_be(wait_ready(sel), 1);
+        must_be(in_b, 10 + got_b);
+    }
     must_be_quiet(sel);
-    must_be(spool_len(a), left_a);
+    for (uint64_t i = (uint64_t)seen_a; i < 3; i++)
+        must_be(get(a), i);
+    must_be(spool_try_get(a, &in_a), -EAGAIN);
     must_be(spool_select_remove(sel, 1), 0);
     must_be(wait_ready(sel), -ENODATA);
+    join_partners();
     spool_select_free(sel);
     spool_unref(a);
     spool_unref(b);
@@ -416,21 +527,23 @@ END_TEST
 START_TEST(closed_get_case_leaves)
 {
     spool_select *sel = select_of();
-    spool_chan *chan = chan_of(4), *other = chan_of(1);
-    uint64_t value = 0;
+    spool_chan *chan = chan_of(flavours[_i]), *other = chan_of(flavours[_i]);
+    uint64_t value = 0, last = _i == MEET ? 0 : 2;
     must_be(spool_select_get(sel, chan, &value), 0);
     must_be(spool_select_get(sel, other, &value), 1);
     put(chan, 1);
     put(chan, 2);
     must_be(spool_close(chan), 0);
-    must_be(wait_ready(sel), 0);
-    must_be(spool_select_result(sel, 0), 0);
-    must_be(value, 1);
-    must_be(wait_ready(sel), 0);
-    must_be(value, 2);
+    for (uint64_t i = 1; i <= last; i++) {
+        must_be(wait_ready(sel), 0);
+        must_be(spool_select_result(sel, 0), 0);
+        must_be(value, i);
+    }
     must_be(wait_ready(sel), 0);
     must_be(spool_select_result(sel, 0), -EPIPE);
-    must_be(value, 2);
+    must_be(value, last);
+    for (size_t i = 0; _i == MEET && i < 2; i++)
+        must_be(worker_join(&partners[i].worker), -EPIPE);
     must_be_quiet(sel);
     must_be(spool_select_remove(sel, 0), -EINVAL);
     must_be(spool_select_get(sel, other, &value), 0);
@@ -453,12 +566,14 @@ END_TEST
 START_TEST(closed_put_case_leaves)
 {
     spool_select *sel = select_of();
-    spool_chan *chan = chan_of(1);
+    spool_chan *chan = chan_of(_i ? flavours[_i] : 1);
     uint64_t value = 8;
-    put(chan, 7);
+    if (_i != MEET)
+        put(chan, 7);
     must_be(spool_select_put(sel, chan, &value), 0);
     must_be(spool_select_put(sel, chan, NULL), 1);
-    must_be_quiet(sel);
+    if (!is_unbounded(chan))
+        must_be_quiet(sel);
     must_be(spool_close(chan), 0);
     bool seen[2] = {false, false};
     for (int i = 0; i < 2; i++) {
@@ -468,7 +583,8 @@ START_TEST(closed_put_case_leaves)
         seen[index] = true;
     }
     must_be(wait_ready(sel), -ENODATA);
-    must_be(get(chan), 7);
+    if (_i != MEET)
+        must_be(get(chan), 7);
     must_be(spool_try_get(chan, &value), -EPIPE);
     spool_select_free(sel);
     spool_unref(chan);
@@ -487,15 +603,16 @@ static int put_many_then_close(struct worker *w)
 /* for source in select(...): until all have closed. */
 START_TEST(ancestors_loop)
 {
-    enum { SOURCES = 3 };
+    enum { SOURCES = 5 };
+    const size_t capacities[SOURCES] = {1, 4, 7, SPOOL_UNBOUNDED, 0};
     struct worker source[SOURCES];
     uint64_t value = 0, next[SOURCES] = {0};
-    size_t count = scaled(20000);
+    size_t count = scaled(12000);
     int ends = 0, i;
     spool_select *sel = select_of();
     memset(source, 0, sizeof(source));
     for (i = 0; i < SOURCES; i++) {
-        source[i].chan = chan_of(1 + 3 * (size_t)i);
+        source[i].chan = chan_of(capacities[i]);
         source[i].index = (size_t)i;
         source[i].count = count;
         must_be(spool_select_get(sel, source[i].chan, &value), i);
@@ -556,15 +673,58 @@ START_TEST(pairs_stand_in_cases)
 }
 END_TEST
 
+START_TEST(pairs_of_other_flavours_stand_in_cases)
+{
+    spool_select *sel = select_of();
+    spool_chan *a = NULL, *b = NULL;
+    uint64_t in = 0, out = 5;
+    must_be(spool_pair_new(&a, &b, sizeof(uint64_t), flavours[_i]), 0);
+    must_be(spool_select_get(sel, a, &in), 0);
+    must_be(spool_select_put(sel, a, &out), 1);
+    for (uint64_t round = 0; round < 20; round++) {
+        out = round;
+        struct partner *p = _i == MEET ? partner_of(b, 0, worker_get) : NULL;
+        must_be(spool_select_enable(sel, 1, true), 0);
+        must_be(spool_select_wait(sel, -1), 1);
+        if (p)
+            must_be(worker_join(&p->worker), 0);
+        if (p)
+            p->used = false;
+        must_be(p ? p->value : get(b), round);
+        must_be(spool_select_enable(sel, 1, false), 0);
+        must_be_quiet(sel);
+        put(b, 100 + round);
+        must_be(wait_ready(sel), 0);
+        must_be(in, 100 + round);
+        join_partners();
+    }
+    /* The other end goes: both cases leave. */
+    must_be(spool_select_enable(sel, 1, true), 0);
+    b = spool_unref(b);
+    bool left[2] = {false, false};
+    for (int i = 0; i < 2; i++) {
+        int index = wait_ready(sel);
+        must(index >= 0 && index < 2 && !left[index]);
+        must_be(spool_select_result(sel, index), -EPIPE);
+        left[index] = true;
+    }
+    must_be(wait_ready(sel), -ENODATA);
+    spool_select_free(sel);
+    spool_unref(a);
+}
+END_TEST
+
 /* ---- Time ---- */
 
 START_TEST(timeout_is_never_early)
 {
     spool_select *sel = select_of();
-    spool_chan *chan = chan_of(1);
+    spool_chan *chan = chan_of(flavours[_i]);
     uint64_t value = 0;
     const int64_t times[] = {1, 999, 1 * US, 50 * US, 999 * US, 1 * MS, 1500 * US, 20 * MS, 101 * MS + 7};
     must_be(spool_select_get(sel, chan, &value), 0);
+    if (_i == MEET)
+        must_be(spool_select_put(sel, chan, &value), 1); /* and it does not meet itself */
     for (int round = 0; round < 20; round++) {
         for (size_t i = 0; i < COUNT(times) && (round < 3 || times[i] < 2 * MS); i++) {
             int64_t start = now_ns();
@@ -575,6 +735,7 @@ START_TEST(timeout_is_never_early)
     must_be(spool_select_wait(sel, 0), -EAGAIN);
     put(chan, 1);
     must_be(spool_select_wait(sel, 1), 0);
+    join_partners();
     spool_select_free(sel);
     spool_unref(chan);
 }
@@ -583,14 +744,14 @@ END_TEST
 START_TEST(timeout_of_any_size)
 {
     const int64_t times[] = {INT64_MAX, INT64_MAX - 1, INT64_MAX / 2, -1, -2, INT64_MIN, 1000000 * SEC};
-    spool_chan *chan = chan_of(1);
+    spool_chan *chan = chan_of(flavours[_i]);
     for (size_t i = 0; i < COUNT(times); i++) {
         struct worker w = {.sel = select_of(), .timeout_ns = times[i]};
         uint64_t value = 0;
         must_be(spool_select_get(w.sel, chan, &value), 0);
         worker_start(&w, worker_wait);
         worker_wait_asleep(&w);
-        put(chan, i + 1);
+        must_be(spool_try_put(chan, &(uint64_t){i + 1}), 0);
         must_be(worker_join(&w), 0);
         must_be(value, i + 1);
         spool_select_free(w.sel);
@@ -610,7 +771,7 @@ static void count_signal(int signo)
 START_TEST(signals_do_not_lengthen_or_end_a_wait)
 {
     struct worker w = {.sel = select_of(), .timeout_ns = 300 * MS};
-    spool_chan *chan = chan_of(1);
+    spool_chan *chan = chan_of(flavours[_i]);
     uint64_t value = 0;
     must_be(spool_select_get(w.sel, chan, &value), 0);
     on_signal(SIGUSR1, count_signal);
@@ -630,7 +791,7 @@ START_TEST(signals_do_not_lengthen_or_end_a_wait)
     long sleeps = task_sleeps(atomic_load(&w.tid));
     wait_until(task_sleeps(atomic_load(&w.tid)) > sleeps + 300);
     must(!atomic_load(&w.done));
-    put(chan, 3);
+    must_be(spool_put(chan, &(uint64_t){3}), 0);
     must_be(worker_join(&w), 0);
     storm_end(storm);
     must_be(value, 3);
@@ -653,9 +814,9 @@ static void count_drop(void *elem)
 }
 
 /* A channel that holds 1, 2 and 3 and tells when it goes. */
-static spool_chan *dropping(void)
+static spool_chan *dropping(int flavour)
 {
-    spool_chan *chan = chan_of(4);
+    spool_chan *chan = chan_of(flavours[flavour]);
     must_be(spool_set_drop(chan, count_drop), 0);
     for (uint64_t i = 1; i <= 3; i++)
         put(chan, i);
@@ -669,7 +830,7 @@ START_TEST(select_holds_its_channels)
     int before = count_fds();
     /* Until it is freed, */
     spool_select *sel = select_of();
-    spool_chan *chan = dropping();
+    spool_chan *chan = dropping(_i);
     must_be(spool_select_get(sel, chan, &value), 0);
     spool_unref(chan);
     must_be(wait_ready(sel), 0);
@@ -681,7 +842,7 @@ START_TEST(select_holds_its_channels)
     must_be(dropped_sum, 5);
     /* or the last of its cases is removed, also one that is off, */
     sel = select_of();
-    chan = dropping();
+    chan = dropping(_i);
     must_be(spool_select_get(sel, chan, &value), 0);
     must_be(spool_select_put(sel, chan, NULL), 1);
     must_be(spool_select_get(sel, chan, NULL), 2);
@@ -694,7 +855,7 @@ START_TEST(select_holds_its_channels)
     must_be(dropped, 3);
     must_be(wait_ready(sel), -ENODATA);
     /* or left because the channel is closed. */
-    chan = dropping();
+    chan = dropping(_i);
     must_be(spool_select_put(sel, chan, &value), 0);
     must_be(spool_close(chan), 0);
     spool_unref(chan);
@@ -708,12 +869,42 @@ START_TEST(select_holds_its_channels)
 }
 END_TEST
 
+START_TEST(select_holds_its_rendezvous)
+{
+    uint64_t value = 0;
+    int before = count_fds();
+    /* While it has a case on it: a thread that waits there goes when the last one does. */
+    for (int how = 0; how < 3; how++) {
+        spool_select *sel = select_of();
+        spool_chan *chan = chan_of(0);
+        must_be(spool_select_put(sel, chan, how ? &value : NULL), 0);
+        must_be(spool_select_put(sel, chan, &value), 1);
+        struct partner *p = partner_of(chan, 3, worker_put);
+        worker_wait_asleep(&p->worker);
+        spool_unref(chan);
+        if (how == 2)
+            must_be(spool_select_enable(sel, 0, false), 0);
+        must_be(spool_select_remove(sel, 1), 0);
+        must(!atomic_load(&p->worker.done));
+        worker_wait_asleep(&p->worker);
+        if (how)
+            must_be(spool_select_remove(sel, 0), 0);
+        else
+            sel = spool_select_free(sel);
+        must_be(worker_join(&p->worker), -EPIPE);
+        p->used = false;
+        spool_select_free(sel);
+    }
+    must_be(count_fds(), before);
+}
+END_TEST
+
 START_TEST(free_with_everything_ready)
 {
     int before = count_fds();
     for (int round = 0; round < 50; round++) {
         spool_select *sel = select_of();
-        spool_chan *a = chan_of(2), *b = chan_of(2);
+        spool_chan *a = chan_of(flavours[_i]), *b = chan_of(flavours[_i]);
         uint64_t value = 0;
         int fds[2];
         pipe_of(fds);
@@ -732,6 +923,7 @@ START_TEST(free_with_everything_ready)
         if (round % 2 == 0)
             spool_unref(a);
         spool_unref(b);
+        join_partners();
         close_both(fds);
     }
     must_be(count_fds(), before);
@@ -807,7 +999,7 @@ END_TEST
 START_TEST(descriptors_run_out)
 {
     spool_select *sel = select_of(), *other = (spool_select *)&sel;
-    spool_chan *a = chan_of(2), *b = chan_of(2);
+    spool_chan *a = chan_of(_i ? SPOOL_UNBOUNDED : 2), *b = chan_of(_i ? SPOOL_UNBOUNDED : 2);
     uint64_t value = 0;
     struct rlimit limit, none;
     must_be(spool_select_get(sel, a, &value), 0);
@@ -847,32 +1039,36 @@ int main(void)
 {
     Suite *suite = suite_create("select");
     TCase *tc = case_new(suite, "cases");
-    tcase_add_test(tc, index_is_lowest_free);
-    tcase_add_test(tc, get_case_gets);
+    tcase_add_loop_test(tc, index_is_lowest_free, 0, FLAVOURS);
+    tcase_add_loop_test(tc, get_case_gets, 0, FLAVOURS);
     tcase_add_test(tc, put_case_puts);
+    tcase_add_test(tc, put_case_of_unbounded_is_always_ready);
+    tcase_add_loop_test(tc, put_case_meets_a_getter, 0, 2);
     tcase_add_test(tc, fd_case_tells_events);
     tcase_add_test(tc, fd_case_in_other_epoll_modes);
-    tcase_add_test(tc, result_before_and_after);
+    tcase_add_loop_test(tc, result_before_and_after, 0, FLAVOURS);
     tcase_add_test(tc, bad_arguments);
-    tcase_add_test(tc, errno_is_left_alone);
-    tcase_add_test(tc, size_zero);
-    tcase_add_test(tc, readiness_only_takes_nothing);
-    tcase_add_test(tc, enable_switches);
-    tcase_add_test(tc, remove_while_ready);
+    tcase_add_loop_test(tc, errno_is_left_alone, 0, FLAVOURS);
+    tcase_add_loop_test(tc, size_zero, 0, FLAVOURS);
+    tcase_add_loop_test(tc, readiness_only_takes_nothing, 0, FLAVOURS);
+    tcase_add_loop_test(tc, enable_switches, 0, FLAVOURS);
+    tcase_add_loop_test(tc, remove_while_ready, 0, FLAVOURS);
     tcase_add_test(tc, no_case_is_no_data);
-    tcase_add_test(tc, closed_get_case_leaves);
-    tcase_add_test(tc, closed_put_case_leaves);
+    tcase_add_loop_test(tc, closed_get_case_leaves, 0, FLAVOURS);
+    tcase_add_loop_test(tc, closed_put_case_leaves, 0, FLAVOURS);
     tcase_add_test(tc, ancestors_loop);
     tcase_add_test(tc, pairs_stand_in_cases);
+    tcase_add_loop_test(tc, pairs_of_other_flavours_stand_in_cases, 1, FLAVOURS);
     tc = case_new(suite, "time");
-    tcase_add_test(tc, timeout_is_never_early);
-    tcase_add_test(tc, timeout_of_any_size);
-    tcase_add_test(tc, signals_do_not_lengthen_or_end_a_wait);
+    tcase_add_loop_test(tc, timeout_is_never_early, 0, FLAVOURS);
+    tcase_add_loop_test(tc, timeout_of_any_size, 0, FLAVOURS);
+    tcase_add_loop_test(tc, signals_do_not_lengthen_or_end_a_wait, 0, FLAVOURS);
     tc = case_new(suite, "life");
-    tcase_add_test(tc, select_holds_its_channels);
-    tcase_add_test(tc, free_with_everything_ready);
+    tcase_add_loop_test(tc, select_holds_its_channels, 0, MEET); /* a rendezvous has nothing to drop */
+    tcase_add_test(tc, select_holds_its_rendezvous);
+    tcase_add_loop_test(tc, free_with_everything_ready, 0, FLAVOURS);
     tcase_add_test(tc, descriptor_number_is_used_again);
     tcase_add_test(tc, enable_of_a_closed_descriptor_fails);
-    tcase_add_test(tc, descriptors_run_out);
+    tcase_add_loop_test(tc, descriptors_run_out, 0, MEET); /* test_meet has the like for a rendezvous */
     return run_suite(suite, "select");
 }

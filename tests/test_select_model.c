@@ -53,7 +53,9 @@ static bool m_ready(int i)
 
 static void m_new_chan(int c, uint64_t *rng)
 {
-    model.chans[c].chan = chan_of(1 + rnd(rng) % 3);
+    /* One thread alone: a rendezvous is full and empty at once. */
+    const size_t capacities[] = {1, 2, 3, SPOOL_UNBOUNDED, 0};
+    model.chans[c].chan = chan_of(capacities[rnd(rng) % COUNT(capacities)]);
     model.chans[c].closed = false;
     model.chans[c].next = model.chans[c].first;
 }
@@ -207,25 +209,39 @@ START_TEST(agrees_with_a_model)
 }
 END_TEST
 
-static double cost_of_a_wait(int registered, size_t waits)
+static int put_in_a_row(struct worker *w)
 {
+    for (uint64_t i = 0; i < w->count; i++)
+        must_be(spool_put(w->chan, &i), 0);
+    return 0;
+}
+
+static double cost_of_a_wait(int registered, size_t waits, size_t capacity)
+{
+    struct worker w = {.count = waits};
     spool_select *sel = select_of();
     spool_chan **chans = calloc((size_t)registered, sizeof(*chans));
     uint64_t value = 0;
     must(chans);
     for (int i = 0; i < registered; i++) {
-        chans[i] = chan_of(1);
+        chans[i] = chan_of(capacity);
         must_be(spool_select_get(sel, chans[i], &value), i);
     }
     int active = registered / 2;
     must_be_quiet(sel);
+    w.chan = chans[active];
     int64_t start = now_ns();
+    if (capacity == 0)
+        worker_start(&w, put_in_a_row);
     for (size_t i = 0; i < waits; i++) {
-        put(chans[active], i);
+        if (capacity > 0)
+            put(chans[active], i);
         must_be(spool_select_wait(sel, -1), active);
         must_be(value, i);
     }
     double cost = (double)(now_ns() - start) / (double)waits;
+    if (capacity == 0)
+        must_be(worker_join(&w), 0);
     must_be_quiet(sel);
     spool_select_free(sel);
     for (int i = 0; i < registered; i++)
@@ -250,11 +266,18 @@ START_TEST(cost_goes_by_what_is_ready)
         registered = (int)limit.rlim_cur - 50;
         printf("only %d channels: the limit is %ld descriptors\n", registered, (long)limit.rlim_cur);
     }
-    size_t waits = scaled(100000);
-    double few = cost_of_a_wait(2, waits), many = cost_of_a_wait(registered, waits);
-    printf("put and wait: %.0f ns with 2 channels registered, %.0f ns with %d, ratio %.2f\n", few, many, registered,
-           many / few);
-    fflush(stdout);
+    const struct {
+        const char *name;
+        size_t capacity;
+    } kinds[] = {{"bounded", 1}, {"unbounded", SPOOL_UNBOUNDED}, {"rendezvous", 0}};
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        size_t waits = scaled(kinds[i].capacity ? 100000 : 20000);
+        double few = cost_of_a_wait(2, waits, kinds[i].capacity);
+        double many = cost_of_a_wait(registered, waits, kinds[i].capacity);
+        printf("put and wait, %s: %.0f ns with 2 channels registered, %.0f ns with %d, ratio %.2f\n", kinds[i].name, few,
+               many, registered, many / few);
+        fflush(stdout);
+    }
 }
 END_TEST
 
@@ -262,7 +285,7 @@ int main(void)
 {
     Suite *suite = suite_create("select_model");
     TCase *tc = case_new(suite, "model");
-    tcase_add_loop_test(tc, agrees_with_a_model, 0, 4);
+    tcase_add_loop_test(tc, agrees_with_a_model, 0, 6);
     tc = case_new(suite, "cost");
     tcase_add_test(tc, cost_goes_by_what_is_ready);
     return run_suite(suite, "select_model");

@@ -8,14 +8,14 @@ START_TEST(one_element_for_one_of_several_selects)
 {
     enum { N = 3 };
     spool_select *sel[N];
-    spool_chan *chan = chan_of(4);
+    spool_chan *chan = chan_of(flavours[_i]);
     uint64_t value = 0;
     for (int i = 0; i < N; i++) {
         sel[i] = select_of();
         must_be(spool_select_get(sel[i], chan, &value), 0);
         must_be_quiet(sel[i]);
     }
-    for (uint64_t round = 0; round < 300; round++) {
+    for (uint64_t round = 0; round < (_i == MEET ? 60 : 300); round++) {
         put(chan, round);
         for (int i = 0; i < N; i++)
             must(fd_readable(spool_select_poll_fd(sel[i])));
@@ -34,27 +34,28 @@ END_TEST
 START_TEST(losers_leave_no_residue)
 {
     spool_select *sel = select_of();
-    spool_chan *a = chan_of(2), *b = chan_of(2), *c = chan_of(1);
+    spool_chan *a = chan_of(flavours[_i]), *b = chan_of(flavours[_i]), *c = chan_of(1);
     uint64_t in_a = 0, in_b = 0, out = 9;
     must_be(spool_select_get(sel, a, &in_a), 0);
     must_be(spool_select_get(sel, b, &in_b), 1);
     must_be(spool_select_put(sel, c, &out), 2);
-    for (uint64_t round = 0; round < 1000; round++) {
+    for (uint64_t round = 0; round < (_i == MEET ? 150 : 1000); round++) {
         put(a, round);
         put(b, round);
         in_a = in_b = UINT64_MAX;
         int index = spool_select_wait(sel, -1);
         must(index >= 0 && index < 3);
-        must_be(spool_len(a), index != 0);
-        must_be(spool_len(b), index != 1);
+        must_be(spool_len(a), index != 0 && _i != MEET);
+        must_be(spool_len(b), index != 1 && _i != MEET);
         must_be(spool_len(c), index == 2);
         must_be(in_a, index == 0 ? round : UINT64_MAX);
         must_be(in_b, index == 1 ? round : UINT64_MAX);
         uint64_t drained;
-        (void)!spool_try_get(a, &drained);
-        (void)!spool_try_get(b, &drained);
-        (void)!spool_try_get(c, &drained);
+        must_be(spool_try_get(a, &drained), index != 0 ? 0 : -EAGAIN);
+        must_be(spool_try_get(b, &drained), index != 1 ? 0 : -EAGAIN);
+        must_be(spool_try_get(c, &drained), index == 2 ? 0 : -EAGAIN);
     }
+    join_partners();
     spool_select_free(sel);
     spool_unref(a);
     spool_unref(b);
@@ -134,8 +135,8 @@ static int mixed_giver(struct worker *w)
 /* Selects, blocking getters, tries and pollers of the descriptor on one channel: each element once. */
 START_TEST(each_element_once_among_all_kinds)
 {
-    const size_t capacities[] = {1, 3, 64};
-    mixed.count = scaled(20000);
+    const size_t capacities[] = {1, 3, 64, SPOOL_UNBOUNDED, 0};
+    mixed.count = scaled(12000);
     for (size_t c = 0; c < COUNT(capacities); c++) {
         struct worker taker[TAKERS], giver[GIVERS];
         memset(taker, 0, sizeof(taker));
@@ -225,16 +226,26 @@ static int busy_other(struct worker *w)
     return 0;
 }
 
+/* In a rendezvous somebody waits with it. */
+static void give(spool_chan *chan, uint64_t value)
+{
+    if (is_meet(chan))
+        (void)partner_of(chan, value, worker_put);
+    else
+        put(chan, value);
+}
+
 /*
  * Woken for a and for b, the select takes one and is busy for ever: whoever else sleeps on b gets b's element. Were
  * b's wake-up spent on the select, it would sleep beside it.
  */
 START_TEST(wake_of_a_busy_select_is_handed_on)
 {
-    size_t rounds = scaled(1000);
-    struct worker s = {.index = (size_t)_i & 1}, other = {.index = (size_t)_i >> 1};
-    busy.a = chan_of(4);
-    busy.b = chan_of(4);
+    size_t rounds = scaled(500);
+    int flavour = _i / 6, how = _i % 6;
+    struct worker s = {.index = (size_t)how & 1}, other = {.index = (size_t)how >> 1};
+    busy.a = chan_of(flavours[flavour]);
+    busy.b = chan_of(flavours[flavour]);
     busy.quit = chan_of(1);
     worker_start(&s, busy_select);
     worker_start(&other, busy_other);
@@ -243,8 +254,8 @@ START_TEST(wake_of_a_busy_select_is_handed_on)
         wait_sleep(&s);
         wait_sleep(&other);
         atomic_store(&busy.hold, true);
-        put(round % 2 ? busy.a : busy.b, 1);
-        put(round % 2 ? busy.b : busy.a, 2);
+        give(round % 2 ? busy.a : busy.b, 1);
+        give(round % 2 ? busy.b : busy.a, 2);
         wait_until(atomic_load(&busy.took_b) == round);
         atomic_store(&busy.hold, false);
         wait_until(atomic_load(&busy.took_a) == round);
@@ -278,13 +289,15 @@ static int wait_then_poll(struct worker *w)
  */
 START_TEST(wake_of_an_abandoned_select_is_handed_on)
 {
-    bool room = _i & 1;
-    int kind = _i >> 1;
-    for (int round = 0; round < 25 * ABANDONED; round++) {
-        spool_chan *chan = chan_of(2);
+    const size_t capacities[] = {2, 2, 0, 0, SPOOL_UNBOUNDED};
+    const bool rooms[] = {false, true, false, true, false};
+    bool room = rooms[_i % 5], meet = capacities[_i % 5] == 0;
+    int kind = _i / 5;
+    for (int round = 0; round < 12 * ABANDONED; round++) {
+        spool_chan *chan = chan_of(capacities[_i % 5]);
         spool_select *sel = select_of(), *second = select_of();
         uint64_t mine = 1, value = 2;
-        if (room) {
+        if (room && !meet) {
             put(chan, 3);
             put(chan, 4);
         }
@@ -296,7 +309,9 @@ START_TEST(wake_of_an_abandoned_select_is_handed_on)
         struct worker other = {.chan = chan, .elem = &value, .sel = second, .timeout_ns = -1, .index = room};
         worker_start(&other, kind == 0 ? (room ? worker_put : worker_get) : kind == 1 ? worker_wait : wait_then_poll);
         worker_wait_asleep(&other);
-        if (room)
+        if (meet)
+            (void)partner_of(chan, 5, room ? worker_get : worker_put);
+        else if (room)
             get(chan);
         else
             put(chan, 5);
@@ -314,8 +329,9 @@ START_TEST(wake_of_an_abandoned_select_is_handed_on)
             break;
         }
         must_be(worker_join(&other), 0);
+        join_partners();
         must_be(mine, 1);
-        must_be(spool_len(chan), room ? 2 : 0);
+        must_be(spool_len(chan), room && !meet ? 2 : 0);
         spool_select_free(sel);
         spool_select_free(second);
         spool_unref(chan);
@@ -326,8 +342,8 @@ END_TEST
 /* Two elements, two waiters, one of them a select that takes one and stops there: the other gets the other. */
 START_TEST(two_elements_wake_two)
 {
-    for (int round = 0; round < 60; round++) {
-        spool_chan *chan = chan_of(4);
+    for (int round = 0; round < 45; round++) {
+        spool_chan *chan = chan_of(flavours[_i]);
         uint64_t mine = 0, value = 0, first = 1;
         struct worker s = {.sel = select_of(), .timeout_ns = -1};
         struct worker other = {.chan = chan, .elem = &value, .sel = select_of(), .timeout_ns = -1};
@@ -337,11 +353,12 @@ START_TEST(two_elements_wake_two)
         worker_start(&other, round % 3 == 0 ? worker_get : round % 3 == 1 ? worker_wait : wait_then_poll);
         worker_wait_asleep(&s);
         worker_wait_asleep(&other);
-        put(chan, first);
-        put(chan, first + 1);
+        give(chan, first);
+        give(chan, first + 1);
         must_be(worker_join(&s), 0);
         must_be(worker_join(&other), 0);
         must(mine + value == 3 && mine && value);
+        join_partners();
         spool_select_free(s.sel);
         spool_select_free(other.sel);
         spool_unref(chan);
@@ -393,11 +410,11 @@ static int take_always(struct worker *w)
 /* A select that runs out of time just when an element comes leaves the wake-up to the one who still waits. */
 START_TEST(wake_of_a_late_select_is_handed_on)
 {
-    size_t rounds = scaled(3000), late = 0;
-    struct worker putter = {.count = rounds}, taker = {.index = (size_t)_i};
+    size_t rounds = scaled(1500), late = 0;
+    struct worker putter = {.count = rounds}, taker = {.index = (size_t)_i % 3};
     spool_select *sel = select_of();
     uint64_t value = 0, rng = 5;
-    timing.chan = chan_of(2);
+    timing.chan = chan_of(flavours[_i / 3]);
     must_be(spool_select_get(sel, timing.chan, &value), 0);
     worker_start(&taker, take_always);
     worker_start(&putter, put_at_random);
@@ -423,16 +440,20 @@ END_TEST
 START_TEST(close_wakes_every_select)
 {
     enum { N = 6 };
+    const size_t capacities[] = {1, 1, 0, 0, SPOOL_UNBOUNDED};
+    bool putting = _i == 1 || _i == 3;
     for (int round = 0; round < 20; round++) {
         struct worker w[N];
-        spool_chan *chan = chan_of(1);
+        spool_chan *chan = chan_of(capacities[_i]);
         uint64_t value = 0;
         memset(w, 0, sizeof(w));
-        put(chan, 1);
+        if (_i == 1)
+            put(chan, 1);
         for (int i = 0; i < N; i++) {
+            uint64_t *elem = i % 2 ? &value : NULL;
             w[i].sel = select_of();
             w[i].timeout_ns = -1;
-            must_be(spool_select_put(w[i].sel, chan, i % 2 ? &value : NULL), 0);
+            must_be(putting ? spool_select_put(w[i].sel, chan, elem) : spool_select_get(w[i].sel, chan, elem), 0);
             worker_start(&w[i], worker_wait);
         }
         for (int i = 0; i < N; i++)
@@ -453,9 +474,9 @@ END_TEST
 START_TEST(readiness_reaches_everybody)
 {
     enum { N = 7 };
-    for (int round = 0; round < 50; round++) {
+    for (int round = 0; round < 30; round++) {
         struct worker w[N];
-        spool_chan *chan = chan_of(2);
+        spool_chan *chan = chan_of(flavours[_i]);
         memset(w, 0, sizeof(w));
         for (int i = 0; i < N; i++) {
             w[i].chan = chan;
@@ -473,7 +494,7 @@ START_TEST(readiness_reaches_everybody)
         put(chan, 1);
         for (int i = 0; i < N; i++)
             must_be(worker_join(&w[i]), 0);
-        must_be(spool_len(chan), 1);
+        must_be(spool_len(chan), _i != MEET);
         for (int i = 0; i < N; i++) {
             if (w[i].sel)
                 must_be(wait_ready(w[i].sel), 0);
@@ -491,16 +512,18 @@ END_TEST
 
 START_TEST(get_wakes_a_put_case)
 {
-    for (uint64_t round = 0; round < 100; round++) {
+    for (uint64_t round = 0; round < 60; round++) {
         struct worker w = {.sel = select_of(), .timeout_ns = -1};
-        spool_chan *chan = chan_of(1);
-        put(chan, 1000);
+        spool_chan *chan = chan_of(_i ? 0 : 1);
+        if (_i == 0)
+            put(chan, 1000);
         must_be(spool_select_put(w.sel, chan, &round), 0);
         worker_start(&w, worker_wait);
         worker_wait_asleep(&w);
-        must_be(get(chan), 1000);
+        must_be(get(chan), _i ? round : 1000);
         must_be(worker_join(&w), 0);
-        must_be(get(chan), round);
+        if (_i == 0)
+            must_be(get(chan), round);
         spool_select_free(w.sel);
         spool_unref(chan);
     }
@@ -539,13 +562,13 @@ static int carry_token(struct worker *w)
 START_TEST(never_eagain_while_always_something_is_ready)
 {
     struct worker carrier = {0};
-    size_t waits = scaled(400000), steps;
+    size_t waits = scaled(250000), steps;
     spool_select *sel = select_of();
     ring_size = _i & 1 ? RING : 2;
     ring_of_room = _i & 2;
     for (int i = 0; i < ring_size; i++) {
         uint64_t value[8] = {0};
-        must_be(spool_chan_new(&ring[i], _i & 4 ? sizeof(value) : sizeof(value[0]), 1), 0);
+        must_be(spool_chan_new(&ring[i], _i & 4 ? sizeof(value) : sizeof(value[0]), _i & 8 ? SPOOL_UNBOUNDED : 1), 0);
         if (ring_of_room ? i != 0 : i == 0)
             must_be(spool_try_put(ring[i], value), 0);
         must_be(ring_of_room ? spool_select_put(sel, ring[i], NULL) : spool_select_get(sel, ring[i], NULL), i);
@@ -570,22 +593,110 @@ START_TEST(never_eagain_while_always_something_is_ready)
 }
 END_TEST
 
+/* For a rendezvous: the token is a thread that waits to put. Two of them take turns, each told where to wait. */
+static struct {
+    spool_chan *ring[RING];
+    atomic_size_t told; /* how often somebody was */
+    atomic_int where;
+} hop;
+
+static int wait_where_told(struct worker *w)
+{
+    uint64_t value = 0;
+    for (size_t turn = w->index;; turn += 2) {
+        while (atomic_load(&hop.told) <= turn) {
+            if (atomic_load(&ring_stop))
+                return 0;
+            sched_yield();
+        }
+        int r = spool_put(hop.ring[atomic_load(&hop.where)], &value);
+        must(r == 0 || (r == -EPIPE && atomic_load(&ring_stop)));
+    }
+}
+
+static int lead_on(struct worker *w)
+{
+    spool_select *look[RING];
+    uint64_t value;
+    for (int i = 0; i < ring_size; i++) {
+        look[i] = select_of();
+        must_be(spool_select_get(look[i], hop.ring[i], NULL), 0);
+    }
+    for (int at = 0; !atomic_load(&ring_stop);) {
+        int next = (at + 1) % ring_size;
+        atomic_store(&hop.where, next);
+        atomic_fetch_add(&hop.told, 1);
+        must_be(spool_select_wait(look[next], DEADLINE), 0);
+        must_be(spool_try_get(hop.ring[at], &value), 0);
+        at = next;
+        atomic_fetch_add(&ring_steps, 1);
+    }
+    for (int i = 0; i < ring_size; i++) {
+        (void)spool_close(hop.ring[i]);
+        spool_select_free(look[i]);
+    }
+    (void)w;
+    return 0;
+}
+
+START_TEST(never_eagain_while_always_somebody_waits)
+{
+    struct worker waiters[2] = {{.index = 0}, {.index = 1}}, leader = {0};
+    size_t waits = scaled(100000), steps;
+    spool_select *sel = select_of();
+    ring_size = _i ? RING : 2;
+    for (int i = 0; i < ring_size; i++) {
+        hop.ring[i] = chan_of(0);
+        must_be(spool_select_get(sel, hop.ring[i], NULL), i);
+    }
+    for (int i = 0; i < 2; i++)
+        worker_start(&waiters[i], wait_where_told);
+    atomic_store(&hop.where, 0);
+    atomic_store(&hop.told, 1);
+    must_be(spool_select_wait(sel, DEADLINE), 0);
+    worker_start(&leader, lead_on);
+    wait_until(atomic_load(&ring_steps) > 0);
+    steps = atomic_load(&ring_steps);
+    int64_t end = now_ns() + DEADLINE;
+    for (size_t i = 0; i < waits || atomic_load(&ring_steps) - steps < waits / 1000; i++) {
+        int index = spool_select_wait(sel, 0);
+        if (index < 0 || index >= ring_size)
+            ck_abort_msg("wait %zu of %zu said %d", i, waits, index);
+        if (i % 1024 == 0)
+            must(now_ns() < end);
+    }
+    atomic_store(&ring_stop, true);
+    must_be(worker_join(&leader), 0);
+    for (int i = 0; i < 2; i++)
+        must_be(worker_join(&waiters[i]), 0);
+    spool_select_free(sel);
+    for (int i = 0; i < ring_size; i++)
+        spool_unref(hop.ring[i]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("select_wake");
     TCase *tc = case_new(suite, "several");
-    tcase_add_test(tc, one_element_for_one_of_several_selects);
-    tcase_add_test(tc, losers_leave_no_residue);
+    tcase_add_loop_test(tc, one_element_for_one_of_several_selects, 0, FLAVOURS);
+    tcase_add_loop_test(tc, losers_leave_no_residue, 0, FLAVOURS);
     tcase_add_test(tc, each_element_once_among_all_kinds);
     tc = case_new(suite, "wakes");
-    tcase_add_loop_test(tc, wake_of_a_busy_select_is_handed_on, 0, 6);
-    tcase_add_loop_test(tc, wake_of_an_abandoned_select_is_handed_on, 0, 6);
-    tcase_add_loop_test(tc, wake_of_a_late_select_is_handed_on, 0, 3);
-    tcase_add_test(tc, two_elements_wake_two);
-    tcase_add_test(tc, close_wakes_every_select);
-    tcase_add_test(tc, readiness_reaches_everybody);
-    tcase_add_test(tc, get_wakes_a_put_case);
+    tcase_add_loop_test(tc, wake_of_a_busy_select_is_handed_on, 0, 6 * FLAVOURS);
+    tcase_add_loop_test(tc, wake_of_an_abandoned_select_is_handed_on, 0, 3 * 5);
+    tcase_add_loop_test(tc, wake_of_a_late_select_is_handed_on, 0, 3 * FLAVOURS);
+    tcase_add_loop_test(tc, two_elements_wake_two, 0, FLAVOURS);
+    tcase_add_loop_test(tc, close_wakes_every_select, 0, 5);
+    tcase_add_loop_test(tc, readiness_reaches_everybody, 0, FLAVOURS);
+    tcase_add_loop_test(tc, get_wakes_a_put_case, 0, 2);
     tc = case_new(suite, "instant");
     tcase_add_loop_test(tc, never_eagain_while_always_something_is_ready, 0, 8);
+    /* Unbounded ones, which always have room. */
+    for (int i = 8; i < 16; i++) {
+        if (!(i & 2))
+            tcase_add_loop_test(tc, never_eagain_while_always_something_is_ready, i, i + 1);
+    }
+    tcase_add_loop_test(tc, never_eagain_while_always_somebody_waits, 0, 2);
     return run_suite(suite, "select_wake");
 }

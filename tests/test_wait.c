@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 
-/* Threads that wait in a bounded channel: how long, for what, who wakes, and what signals do to them. */
+/* Threads that wait in a channel: how long, for what, who wakes, and what signals do to them. */
 
 #include "util.h"
 
@@ -14,13 +14,32 @@ static spool_chan *chan_new(size_t size, size_t capacity)
     return c;
 }
 
-/* An empty channel to get from, or a full one to put into. */
-static spool_chan *chan_that_blocks(bool putting, size_t size)
+/* What a thread can wait for: an element, of each flavour; room; a partner. */
+enum { GET, PUT, GET_MEET, PUT_MEET, GET_UNBOUNDED, N_WAITS };
+
+static bool is_putting(int wait)
 {
-    spool_chan *c = chan_new(size, 2);
+    return wait == PUT || wait == PUT_MEET;
+}
+
+static size_t wait_capacity(int wait, size_t bounded)
+{
+    return wait == GET_UNBOUNDED ? SPOOL_UNBOUNDED : wait == GET_MEET || wait == PUT_MEET ? 0 : bounded;
+}
+
+/* What lies in the channel meanwhile. */
+static size_t held(int wait)
+{
+    return wait == PUT ? 2 : 0;
+}
+
+/* An empty channel to get from, a full one to put into, or one where nobody else is. */
+static spool_chan *chan_that_blocks(int wait, size_t size)
+{
+    spool_chan *c = chan_new(size, wait_capacity(wait, 2));
     char elem[64] = {0};
 
-    for (int i = 0; putting && i < 2; i++)
+    for (size_t i = 0; i < held(wait); i++)
         must_be(spool_put(c, elem), 0);
     return c;
 }
@@ -36,9 +55,10 @@ static int wait_for(spool_chan *c, bool putting, void *elem, int64_t timeout_ns)
 START_TEST(test_timeout)
 {
     static const int64_t timeouts[] = {1, 999, US, 50 * US, 300 * US, MS, 2 * MS + 345678, 20 * MS, 100 * MS};
-    bool putting = _i % 2;
-    size_t size = _i / 2 ? 24 : 8;
-    spool_chan *c = chan_that_blocks(putting, size);
+    int wait = _i % N_WAITS;
+    bool putting = is_putting(wait);
+    size_t size = _i / N_WAITS ? 24 : 8;
+    spool_chan *c = chan_that_blocks(wait, size);
     char elem[64];
 
     memset(elem, 0x77, sizeof(elem));
@@ -46,7 +66,7 @@ START_TEST(test_timeout)
     for (size_t i = 0; i < sizeof(timeouts) / sizeof(*timeouts); i++) {
         int64_t least = INT64_MAX;
 
-        for (int try = 0; try < 40 && (try < 3 || least > 5 * MS); try++) {
+        for (int try = 0; try < 40 && (try < 2 || least > 5 * MS); try++) {
             int64_t start = now_ns();
             int rc = wait_for(c, putting, elem, timeouts[i]);
             int64_t took = now_ns() - start;
@@ -61,7 +81,7 @@ START_TEST(test_timeout)
             ck_abort_msg("always at least %lld ns late of %lld", (long long)least, (long long)timeouts[i]);
         for (size_t k = 0; k < sizeof(elem); k++)
             must_be(elem[k], 0x77);
-        must_be(spool_len(c), putting ? 2 : 0);
+        must_be(spool_len(c), held(wait));
     }
     spool_unref(c);
 }
@@ -71,15 +91,26 @@ END_TEST
 START_TEST(test_timeout_0)
 {
     static const int64_t any[] = {0, 1, -1, INT64_MIN, INT64_MAX, SEC};
-    spool_chan *c = chan_new(8, 1);
+    spool_chan *c = chan_new(8, _i == 0 ? 1 : _i == 1 ? SPOOL_UNBOUNDED : 0);
     uint64_t v = 0;
 
     for (size_t i = 0; i < sizeof(any) / sizeof(*any); i++) {
         int64_t start = now_ns();
 
         must_be(spool_get_for(c, &v, 0), -EAGAIN);
+        if (is_meet(c)) {
+            struct worker w = {.chan = c, .elem = &v};
+
+            must_be(spool_put_for(c, &v, 0), -EAGAIN);
+            worker_start(&w, i % 2 ? worker_put : worker_get);
+            worker_wait_asleep(&w);
+            must_be(wait_for(c, i % 2 == 0, &v, any[i]), 0);
+            must_be(worker_join(&w), 0);
+            continue;
+        }
         must_be(spool_put_for(c, &v, any[i]), 0);
-        must_be(spool_put_for(c, &v, 0), -EAGAIN);
+        if (is_bounded(c))
+            must_be(spool_put_for(c, &v, 0), -EAGAIN);
         must_be(spool_get_for(c, &v, any[i]), 0);
         must(now_ns() - start < DEADLINE);
     }
@@ -97,12 +128,12 @@ START_TEST(test_timeout_extreme)
 {
     static const int64_t ever[] = {-1, -2, -SEC, INT64_MIN, INT64_MIN + 1, SEC * 86400 * 365, INT64_MAX / 2,
                                    INT64_MAX - SEC, INT64_MAX - 1, INT64_MAX};
-    bool putting = _i % 2;
+    bool putting = is_putting(_i);
     uint64_t v;
     uint64_t other = 5;
 
     for (size_t i = 0; i < sizeof(ever) / sizeof(*ever); i++) {
-        spool_chan *c = chan_that_blocks(putting, 8);
+        spool_chan *c = chan_that_blocks(_i, 8);
         struct worker w = {.chan = c, .elem = &v, .timeout_ns = ever[i]};
 
         v = 9;
@@ -120,13 +151,13 @@ END_TEST
 /* What comes in time ends the wait. */
 START_TEST(test_in_time)
 {
-    bool putting = _i % 2;
-    spool_chan *c = chan_that_blocks(putting, 8);
+    bool putting = is_putting(_i);
+    spool_chan *c = chan_that_blocks(_i, 8);
     uint64_t v = 0;
     uint64_t other = 3;
     struct worker w = {.chan = c, .elem = &v, .timeout_ns = DEADLINE};
 
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 20; i++) {
         worker_start(&w, putting ? worker_put_for : worker_get_for);
         worker_wait_asleep(&w);
         must_be(putting ? spool_try_get(c, &other) : spool_try_put(c, &other), 0);
@@ -150,8 +181,8 @@ static void count_signal(int signo)
 /* A signal every millisecond neither ends nor lengthens a wait. */
 START_TEST(test_eintr_storm)
 {
-    bool putting = _i % 2;
-    spool_chan *c = chan_that_blocks(putting, 8);
+    bool putting = is_putting(_i);
+    spool_chan *c = chan_that_blocks(_i, 8);
     uint64_t v = 1;
     int64_t limit = 400 * MS;
     struct worker w = {.chan = c, .elem = &v, .timeout_ns = limit};
@@ -175,7 +206,9 @@ START_TEST(test_eintr_storm)
     }
     if (least > 200 * MS * SLOWDOWN)
         ck_abort_msg("always at least %lld ns late", (long long)least);
-    must_be(spool_len(c), putting ? 2 : 0);
+    must_be(spool_len(c), held(_i));
+    must_be(putting ? spool_try_put(c, &v) : spool_try_get(c, &v), -EAGAIN);
+    must_be(v, 1);
     spool_unref(c);
 }
 END_TEST
@@ -183,9 +216,10 @@ END_TEST
 /* A wait for ever survives the storm and still ends as it should. */
 START_TEST(test_eintr_then)
 {
-    bool putting = _i % 2;
-    bool closing = _i / 2;
-    spool_chan *c = chan_that_blocks(putting, 8);
+    int wait = _i % N_WAITS;
+    bool putting = is_putting(wait);
+    bool closing = _i / N_WAITS;
+    spool_chan *c = chan_that_blocks(wait, 8);
     uint64_t v = 1;
     uint64_t other = 2;
     struct worker w = {.chan = c, .elem = &v, .timeout_ns = -1};
@@ -209,7 +243,7 @@ START_TEST(test_eintr_then)
     must_be(worker_join(&w), closing ? -EPIPE : 0);
     storm_end(storm);
     must_be(v, putting || closing ? 1 : 2);
-    must_be(spool_len(c), putting ? 2 : 0);
+    must_be(spool_len(c), held(wait));
     spool_unref(c);
 }
 END_TEST
@@ -407,9 +441,10 @@ static size_t crowd_done(struct worker *w)
 /* Many sleep; what one of them can use wakes one of them, and the others sleep on in the same sleep. */
 START_TEST(test_wakes_one)
 {
-    bool putting = _i % 2;
-    bool timed = _i / 2;
-    spool_chan *c = chan_that_blocks(putting, 8);
+    int wait = _i % N_WAITS;
+    bool putting = is_putting(wait);
+    bool timed = _i / N_WAITS;
+    spool_chan *c = chan_that_blocks(wait, 8);
     struct worker w[CROWD];
     uint64_t elems[CROWD] = {0};
     uint64_t v = 1;
@@ -436,7 +471,7 @@ START_TEST(test_wakes_one)
     }
     for (size_t i = 0; i < CROWD; i++)
         must_be(worker_join(&w[i]), 0);
-    must_be(spool_len(c), putting ? 2 : 0);
+    must_be(spool_len(c), held(wait));
     spool_unref(c);
 }
 END_TEST
@@ -444,16 +479,16 @@ END_TEST
 /* Several at once wake as many. */
 START_TEST(test_wakes_as_many)
 {
-    bool putting = _i % 2;
-    spool_chan *c = chan_new(8, CROWD);
+    bool putting = is_putting(_i);
+    spool_chan *c = chan_new(8, wait_capacity(_i, CROWD));
     struct worker w[CROWD];
     uint64_t elems[CROWD] = {0};
     uint64_t v = 1;
 
-    for (size_t batch = 1; batch <= CROWD; batch++) {
+    for (size_t batch = 1; batch <= CROWD; batch += 1 + batch / 4) {
         size_t left = CROWD;
 
-        for (size_t i = 0; putting && i < CROWD; i++)
+        for (size_t i = 0; _i == PUT && i < CROWD; i++)
             must_be(spool_put(c, &v), 0);
         crowd_start(w, c, elems, putting ? worker_put : worker_get);
         for (size_t i = 0; i < batch; i++)
@@ -488,11 +523,11 @@ static int get_until_closed(struct worker *w)
 /* At a pace that lets all of them sleep between, wake-ups per put stay near one. */
 START_TEST(test_wakes_per_put)
 {
-    spool_chan *c = chan_new(8, 64);
+    spool_chan *c = chan_new(8, _i == 0 ? 64 : _i == 1 ? SPOOL_UNBOUNDED : 0);
     struct worker w[CROWD];
     uint64_t elems[CROWD];
     _Atomic size_t got = 0;
-    size_t puts = scaled(300);
+    size_t puts = scaled(150);
     long before = 0;
     long after = 0;
     uint64_t v = 0;
@@ -533,12 +568,12 @@ END_TEST
  */
 START_TEST(test_wake_passed_on)
 {
-    bool putting = _i % 2;
-    size_t rounds = scaled(1500);
+    bool putting = is_putting(_i);
+    size_t rounds = scaled(700);
     uint64_t seed = 88172645463325252;
 
     for (size_t round = 0; round < rounds; round++) {
-        spool_chan *c = chan_that_blocks(putting, 8);
+        spool_chan *c = chan_that_blocks(_i, 8);
         uint64_t a = 1;
         uint64_t b = 2;
         uint64_t v = 3;
@@ -581,8 +616,9 @@ static int bounce(struct worker *w)
 
 START_TEST(test_ping_pong)
 {
-    spool_chan *c[2] = {chan_new(8, 1), chan_new(8, 1)};
-    struct worker w = {.more = c, .count = scaled(20000)};
+    size_t capacity = _i == 0 ? 1 : _i == 1 ? SPOOL_UNBOUNDED : 0;
+    spool_chan *c[2] = {chan_new(8, capacity), chan_new(8, capacity)};
+    struct worker w = {.more = c, .count = scaled(10000)};
     uint64_t seed = 12345;
     uint64_t v;
 
@@ -610,7 +646,7 @@ static struct {
 
 static int sweep_wait(struct worker *w)
 {
-    bool putting = w->index;
+    bool putting = is_putting((int)w->index);
 
     for (size_t n = 0; n < w->count; n++) {
         uint64_t v = n;
@@ -628,13 +664,13 @@ static int sweep_wait(struct worker *w)
 /* The other side comes at every instant of a wait: while it spins, as it announces itself, as it falls asleep. */
 START_TEST(test_wake_at_each_instant)
 {
-    bool putting = _i;
-    struct worker w = {.index = putting, .count = scaled(30000)};
+    bool putting = is_putting(_i);
+    struct worker w = {.index = (size_t)_i, .count = scaled(12000)};
     uint64_t seed = 99;
     uint64_t v = 0;
 
-    sweep.chan = chan_new(8, 1);
-    if (putting)
+    sweep.chan = chan_new(8, wait_capacity(_i, 1));
+    if (_i == PUT)
         must_be(spool_put(sweep.chan, &v), 0);
     worker_start(&w, sweep_wait);
     for (size_t n = 0; n < w.count; n++) {
@@ -649,7 +685,7 @@ START_TEST(test_wake_at_each_instant)
         v = n;
         must_be(wait_for(sweep.chan, !putting, &v, DEADLINE / 2), 0);
         if (putting)
-            must_be(v, n ? n - 1 : 0);
+            must_be(v, _i == PUT_MEET ? n : n ? n - 1 : 0);
     }
     must_be(worker_join(&w), 0);
     spool_unref(sweep.chan);
@@ -659,8 +695,8 @@ END_TEST
 /* A thread that waits burns no processor and makes no call: it stays in one sleep. */
 START_TEST(test_idle)
 {
-    bool putting = _i % 2;
-    spool_chan *c = chan_that_blocks(putting, 8);
+    bool putting = is_putting(_i);
+    spool_chan *c = chan_that_blocks(_i, 8);
     uint64_t v = 0;
     struct worker w = {.chan = c, .elem = &v};
     struct timespec before;
@@ -692,11 +728,11 @@ END_TEST
 /* A parked call keeps the channel: dropping the last reference closes it, and the call says so. */
 START_TEST(test_unref_wakes)
 {
-    bool putting = _i % 2;
-    size_t rounds = scaled(200);
+    bool putting = is_putting(_i);
+    size_t rounds = scaled(100);
 
     for (size_t round = 0; round < rounds; round++) {
-        spool_chan *c = chan_that_blocks(putting, round % 2 ? 24 : 8);
+        spool_chan *c = chan_that_blocks(_i, round % 2 ? 24 : 8);
         struct worker w[3];
         char elem[3][64];
         size_t n = 1 + round % 3;
@@ -731,7 +767,8 @@ static void count_drop(void *elem)
 /* Putters parked on a full channel keep their elements; those in the channel are dropped, once each. */
 START_TEST(test_unref_wakes_and_drops)
 {
-    spool_chan *c = chan_that_blocks(true, _i % 2 ? 24 : 8);
+    int wait = _i / 2 ? PUT_MEET : PUT;
+    spool_chan *c = chan_that_blocks(wait, _i % 2 ? 24 : 8);
     struct worker w[3];
     char elem[64] = {0};
 
@@ -746,11 +783,12 @@ START_TEST(test_unref_wakes_and_drops)
         worker_wait_asleep(&w[i]);
     must_be(atomic_load(&dropped), 0);
     must(!spool_unref(c));
-    must_be(atomic_load(&dropped), 2);
-    must_be(dropped_by, self_tid());
+    must_be(atomic_load(&dropped), held(wait));
+    if (held(wait) > 0)
+        must_be(dropped_by, self_tid());
     for (size_t i = 0; i < 3; i++)
         must_be(worker_join(&w[i]), -EPIPE);
-    must_be(atomic_load(&dropped), 2);
+    must_be(atomic_load(&dropped), held(wait));
 }
 END_TEST
 
@@ -759,29 +797,29 @@ int main(void)
     Suite *s = suite_create("wait");
     TCase *tc = case_new(s, "time");
 
-    tcase_add_loop_test(tc, test_timeout, 0, 4);
-    tcase_add_test(tc, test_timeout_0);
-    tcase_add_loop_test(tc, test_timeout_extreme, 0, 2);
-    tcase_add_loop_test(tc, test_in_time, 0, 2);
+    tcase_add_loop_test(tc, test_timeout, 0, 2 * N_WAITS);
+    tcase_add_loop_test(tc, test_timeout_0, 0, 3);
+    tcase_add_loop_test(tc, test_timeout_extreme, 0, N_WAITS);
+    tcase_add_loop_test(tc, test_in_time, 0, N_WAITS);
 
     tc = case_new(s, "signals");
-    tcase_add_loop_test(tc, test_eintr_storm, 0, 2);
-    tcase_add_loop_test(tc, test_eintr_then, 0, 4);
+    tcase_add_loop_test(tc, test_eintr_storm, 0, N_WAITS);
+    tcase_add_loop_test(tc, test_eintr_then, 0, 2 * N_WAITS);
     tcase_add_loop_test(tc, test_handler_puts, 0, 6);
     tcase_add_test(tc, test_handler_ends_own_wait);
     tcase_add_loop_test(tc, test_handler_against_blocking, 0, 4);
 
     tc = case_new(s, "wake");
-    tcase_add_loop_test(tc, test_wakes_one, 0, 4);
-    tcase_add_loop_test(tc, test_wakes_as_many, 0, 2);
-    tcase_add_test(tc, test_wakes_per_put);
-    tcase_add_loop_test(tc, test_wake_passed_on, 0, 2);
-    tcase_add_test(tc, test_ping_pong);
-    tcase_add_loop_test(tc, test_wake_at_each_instant, 0, 2);
-    tcase_add_loop_test(tc, test_idle, 0, 2);
+    tcase_add_loop_test(tc, test_wakes_one, 0, 2 * N_WAITS);
+    tcase_add_loop_test(tc, test_wakes_as_many, 0, N_WAITS);
+    tcase_add_loop_test(tc, test_wakes_per_put, 0, 3);
+    tcase_add_loop_test(tc, test_wake_passed_on, 0, N_WAITS);
+    tcase_add_loop_test(tc, test_ping_pong, 0, 3);
+    tcase_add_loop_test(tc, test_wake_at_each_instant, 0, N_WAITS);
+    tcase_add_loop_test(tc, test_idle, 0, N_WAITS);
 
     tc = case_new(s, "unref");
-    tcase_add_loop_test(tc, test_unref_wakes, 0, 2);
-    tcase_add_loop_test(tc, test_unref_wakes_and_drops, 0, 2);
+    tcase_add_loop_test(tc, test_unref_wakes, 0, N_WAITS);
+    tcase_add_loop_test(tc, test_unref_wakes_and_drops, 0, 4);
     return run_suite(s, "test_wait");
 }

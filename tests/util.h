@@ -466,6 +466,31 @@ static inline uint64_t elem_tag(const void *elem)
     return tag;
 }
 
+/* ---- Flavours ------------------------------------------------------------------------------------------------- */
+
+/* A rendezvous holds nothing: every put needs a get at the same time. */
+static inline bool is_meet(const spool_chan *chan)
+{
+    return spool_capacity(chan) == 0;
+}
+
+static inline bool is_unbounded(const spool_chan *chan)
+{
+    return spool_capacity(chan) == SPOOL_UNBOUNDED;
+}
+
+/* Can be full. */
+static inline bool is_bounded(const spool_chan *chan)
+{
+    return !is_meet(chan) && !is_unbounded(chan);
+}
+
+/* How many elements to put where it says as many as fit: no end is known of an unbounded channel. */
+static inline size_t fill_of(const spool_chan *chan, size_t enough)
+{
+    return is_unbounded(chan) ? enough : spool_capacity(chan);
+}
+
 /* ---- Descriptors ---------------------------------------------------------------------------------------------- */
 
 static inline bool fd_readable(int fd)

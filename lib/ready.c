@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "select.h"
+
+/* By the kernel, whatever was asked for. */
+#define ALWAYS_REPORTED ((uint32_t)(EPOLLERR | EPOLLHUP))
+
+/* The list of the cases that may be ready, and the gates of the others. */
+
+/* Behind another listed case, or NONE: before all. */
+static void link_listed(struct spool_select *s, int index, int after)
+{
+    struct kase *c = &s->cases[index];
+    if (c->listed || !c->on)
+        return;
+    int before = after == NONE ? s->first_listed : s->cases[after].next_listed;
+    c->listed = true;
+    c->prev_listed = after;
+    c->next_listed = before;
+    *(after == NONE ? &s->first_listed : &s->cases[after].next_listed) = index;
+    *(before == NONE ? &s->last_listed : &s->cases[before].prev_listed) = index;
+    s->n_listed++;
+}
+
+/* G. Marsaglia, "Xorshift RNGs", 2003. */
+static uint32_t draw(struct spool_select *s, uint32_t n)
+{
+    s->random ^= s->random << 13;
+    s->random ^= s->random >> 17;
+    s->random ^= s->random << 5;
+    return s->random % n;
+}
+
+/*
+ * Cases take turns while they are listed. Of those that come in together each is as likely to be the first: otherwise
+ * the order in which they become ready would decide when the list runs empty again and again. The others go behind one
+ * that is drawn, or to the end.
+ */
+void spool__select_list(struct spool_select *s, int index)
+{
+    if (draw(s, (uint32_t)s->n_listed + 1) == 0) {
+        link_listed(s, index, NONE);
+        return;
+    }
+    int other = (int)draw(s, (uint32_t)s->n_cases);
+    link_listed(s, index, s->cases[other].listed ? other : s->last_listed);
+}
+
+void spool__select_list_last(struct spool_select *s, int index)
+{
+    link_listed(s, index, s->last_listed);
+}
+
+void spool__select_unlist(struct spool_select *s, int index)
+{
+    struct kase *c = &s->cases[index];
+    if (!c->listed)
+        return;
+    c->listed = false;
+    if (c->prev_listed == NONE)
+        s->first_listed = c->next_listed;
+    else
+        s->cases[c->prev_listed].next_listed = c->next_listed;
+    if (c->next_listed == NONE)
+        s->last_listed = c->prev_listed;
+    else
+        s->cases[c->next_listed].prev_listed = c->prev_listed;
+    s->n_listed--;
+}
+
+void spool__select_list_watch(struct spool_select *s, int watch)
+{
+    struct watch *w = &s->watches[watch];
+    for (int i = w->first_case; i != NONE; i = s->cases[i].next_same)
+        if (w->kind != PLAIN_FD || (w->revents & (s->cases[i].events | ALWAYS_REPORTED)))
+            spool__select_list(s, i);
+}
+
+void spool__select_arm(struct spool_select *s, struct watch *w)
+{
+    for (int i = w->first_case; i != NONE; i = s->cases[i].next_same)
+        spool__select_unlist(s, i);
+    spool__gate_arm(&w->lane->gates[watch_side(w)]);
+    w->armed = true;
+    s->n_armed++;
+}
+
+void spool__select_disarm(struct spool_select *s, struct watch *w)
+{
+    if (!w->armed)
+        return;
+    w->armed = false;
+    s->n_armed--;
+    if (spool__gate_disarm(&w->lane->gates[watch_side(w)]) && !w->granted) {
+        w->granted = true;
+        s->n_granted++;
+    }
+}
+
+void spool__select_forget_grant(struct spool_select *s, struct watch *w)
+{
+    s->n_granted -= w->granted;
+    w->granted = false;
+}
+
+void spool__select_pass_on(struct spool_select *s, struct watch *w)
+{
+    if (!w->granted)
+        return;
+    spool__select_forget_grant(s, w);
+    spool__lane_hand_on(w->lane, watch_side(w));
+}
