@@ -216,7 +216,8 @@ int spool_never(spool_chan **ret) SPOOL_MUST_USE;
  * The signals in mask, each as a struct signalfd_siginfo (sys/signalfd.h), as signalfd(2) delivers them: those sent to
  * the process, and those sent to the very thread that gets. SIGKILL and SIGSTOP are ignored. Real-time signals queue,
  * up to RLIMIT_SIGPENDING (beyond that it is the sender's sigqueue(3) that fails with EAGAIN); others merge while they
- * are pending. A close leaves pending signals pending.
+ * are pending. A close leaves pending signals pending. A signal that was sent to one thread (pthread_kill) is for that
+ * thread to get, by a get or in the only select that has the channel; of several selects the wrong one may be woken.
  *
  * Every thread has to block the signals, or they are delivered the usual way instead: call pthread_sigmask(3) in main
  * before any thread is made; threads inherit the mask, those of spool_go too. This is checked for the threads that
@@ -264,7 +265,8 @@ spool_select *spool_select_free(spool_select *sel);
  * The same channel or fd may stand in several cases and in several selects; a select never meets itself.
  * In a rendezvous, cases of selects that wait meet each other, and threads; one that only reports readiness meets
  * nobody. A select that is nested in another loop by spool_select_poll_fd waits only while it is inside
- * spool_select_wait.
+ * spool_select_wait; and any select stops waiting for the moment in which it looks at something else that has happened,
+ * so that a try may miss it.
  * -EINVAL; -ENOMEM; -EMFILE, -ENFILE; -ENOSPC from epoll_ctl(2); spool_select_fd also -EBADF, -EPERM, -ELOOP;
  * spool_select_put also -EOPNOTSUPP.
  */

@@ -17,8 +17,8 @@
  * non-blocking and blocking concurrent queue algorithms", 1996.)
  *
  * A *position* counts elements for ever: its upper bits are the turn (how often the ring went round), the
- * middle bits the slot's index, the two lowest bits are zero. The upper bits of a slot's word are the turn it serves, so
- * "free for turn t" and "full at turn t" differ even with one slot, and all words start as zero.
+ * middle bits the slot's index, the two lowest bits are zero. The upper bits of a slot's word are the turn it serves,
+ * so "free for turn t" and "full at turn t" differ even with one slot, and all words start as zero.
  *
  * Closing puts a mark into the slot at tail, whether that is free or still full from the turn before; a get leaves the
  * mark where it is. No put lands on a marked slot, so tail stays there for ever, and a getter that finds the mark in a

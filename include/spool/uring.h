@@ -27,26 +27,27 @@ extern "C" {
 
 /*
  * Makes a channel over a new io_uring. Its capacity is entries: so many submissions are under way or have a completion
- * that was not got. A put beyond that waits for gets, so neither the submission queue nor the completion queue runs over;
- * completions of multishot operations, which nobody can count beforehand, are kept by the kernel and got in their turn.
+ * that was not got. A put beyond that waits for gets, so neither the submission queue nor the completion queue runs
+ * over; completions of multishot operations, which nobody can count beforehand, are kept by the kernel and got in their
+ * turn.
  *
  * Any number of threads may put and get. Each put is one io_uring_enter(2), spool_put_many submits its whole batch with
  * one; submissions that are linked (IOSQE_IO_LINK and the like) have to be put in one batch, and are never split; a
  * chain that is longer than the capacity is -EINVAL, and so are IOSQE_CQE_SKIP_SUCCESS and a batch that ends in the
  * midst of a chain. A get takes no system call while there are completions.
  * An operation that the kernel refuses is a completion with a negative res, not an error of put. A multishot operation
- * is several gets; all but the last have IORING_CQE_F_MORE set in flags. user_data is all yours. Operations are cancelled
- * as io_uring does it: put what io_uring_prep_cancel makes. Those that a thread has put may end with -ECANCELED when that
- * thread exits: a rule of the kernel.
+ * is several gets; all but the last have IORING_CQE_F_MORE set in flags. user_data is all yours. Operations are
+ * cancelled as io_uring does it: put what io_uring_prep_cancel makes. Those that a thread has put may end with
+ * -ECANCELED when that thread exits: a rule of the kernel.
  *
- * spool_close: no further put; what is under way is cancelled where the kernel can (from 5.19 on; before, it runs to its
- * end). Each submission still has its completion, whose res tells whether it was cancelled or went through; then -EPIPE.
- * Dropping the last reference does the same and waits until the kernel is done with every buffer, unlike other channels;
- * completions nobody got go to the function of spool_set_drop, as struct io_uring_cqe.
- * spool_fd is the io_uring's own descriptor. After a fork the channel is of use only in the parent.
+ * spool_close: no further put; what is under way is cancelled where the kernel can (from 5.19 on; before, it runs to
+ * its end). Each submission still has its completion, whose res tells whether it was cancelled or went through; then
+ * -EPIPE. Dropping the last reference does the same and waits until the kernel is done with every buffer, unlike other
+ * channels; completions nobody got go to the function of spool_set_drop, as struct io_uring_cqe. spool_fd is the
+ * io_uring's own descriptor. After a fork the channel is of use only in the parent.
  *
- * The caller owns one reference to *ret. -EINVAL entries is 0 or above 32768, ret is NULL; -ENOMEM; -EMFILE, -ENFILE; and
- * what the kernel says where io_uring is missing (-ENOSYS), switched off or forbidden (-EPERM).
+ * The caller owns one reference to *ret. -EINVAL entries is 0 or above 32768, ret is NULL; -ENOMEM; -EMFILE, -ENFILE;
+ * and what the kernel says where io_uring is missing (-ENOSYS), switched off or forbidden (-EPERM).
  */
 int spool_uring(spool_chan **ret, unsigned entries) SPOOL_MUST_USE;
 
