@@ -82,7 +82,9 @@ int spool_pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, siz
 /*
  * Takes and drops a reference; both accept NULL. spool_ref returns its argument, spool_unref returns NULL.
  * Dropping the last reference closes the channel: threads still blocked in it return -EPIPE, its descriptors are
- * closed and elements that nobody can get any more are given to the drop function. Any thread; never blocks.
+ * closed and elements that nobody can get any more are given to the drop function. A thread that is going to use the
+ * handle again needs a reference of its own, and whoever gets has one: so an end that many share for putting does not
+ * close by itself when the last putter is done. Any thread; never blocks, except as spool/uring.h says.
  */
 spool_chan *spool_ref(spool_chan *chan);
 spool_chan *spool_unref(spool_chan *chan);
@@ -205,6 +207,7 @@ int spool_go_wait(int64_t timeout_ns);
  * spool_after: one element, 1, once delay_ns are over, and then the channel is closed. 0: at once; < 0: never.
  * spool_tick: every interval_ns from now on, the number of intervals that ended since the last get. Who comes late gets
  * a number above 1, and the grid stays where it was. What has expired before a close is still got.
+ * In a select the case of spool_after is ready once more, with -EPIPE, unless it is removed when it was ready.
  * spool_never: nothing, until it is closed. For a case of a select that shall be off at first, say.
  * -EINVAL interval_ns <= 0, ret is NULL; -ENOMEM; -EMFILE, -ENFILE.
  */
@@ -290,7 +293,8 @@ int spool_select_wait(spool_select *sel, int64_t timeout_ns) SPOOL_MUST_USE;
 int spool_select_result(const spool_select *sel, int index);
 
 /*
- * spool_select_enable: a case that is off is not waited for; on by default. spool_select_remove: takes the case out.
+ * spool_select_enable: a case that is off is not waited for; on by default. Cheap for a channel, an epoll_ctl(2) for a
+ * descriptor, also if nothing changes (EPOLLONESHOT is armed again so). spool_select_remove: takes the case out.
  * -EINVAL no such case; enable also the errors of adding the case.
  */
 int spool_select_enable(spool_select *sel, int index, bool on);

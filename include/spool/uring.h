@@ -15,7 +15,8 @@
  *     struct io_uring_cqe cqe;
  *     r = spool_get(ring, &cqe);    cqe.res is what the operation returned, io_uring_cqe_get_data(&cqe) is request
  *
- * so that reads, writes, connections and all else that io_uring does stand in one select with everything else.
+ * so that reads, writes, connections and all else that io_uring does stand in one select with everything else. (The
+ * structure ends in a flexible array, which is not used here; some compilers want it to be the last member of another.)
  */
 
 #include <liburing.h>

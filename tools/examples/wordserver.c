@@ -25,7 +25,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,10 +39,12 @@ enum { LISTENER, JOB, RESULT, CLOCK, SIGNALS, FIRST_CLIENT };
 
 struct server {
     spool_select *select;
-    spool_chan *jobs, *results;
-    int listener, clock, signals;
+    spool_chan *jobs, *results, *clock, *signals;
+    int listener;
     struct request *job;    /* on its way into the jobs channel */
     struct request *result; /* just out of the results channel */
+    uint64_t ticks;
+    struct signalfd_siginfo signal;
     struct client *clients, *turns, **last_turn;
     unsigned connected, most; /* clients there are, and may be */
     unsigned working;         /* requests on their way to the workers and back */
@@ -240,23 +241,15 @@ static int64_t now(void)
     return ts.tv_sec * SECOND + ts.tv_nsec;
 }
 
-/* The clock ticks only while there is something to look after. */
-static void wind_clock(struct server *s)
+/* The clock is listened to only while there is something to look after. */
+static void mind_clock(struct server *s)
 {
-    bool ticking = s->clients || (!s->accepting && !s->stopping);
-    struct itimerspec spec = {.it_interval.tv_sec = ticking, .it_value.tv_sec = ticking};
-
-    if (s->ticking != ticking && timerfd_settime(s->clock, 0, &spec, NULL) == 0)
-        s->ticking = ticking;
+    switch_case(s, CLOCK, &s->ticking, s->clients || (!s->accepting && !s->stopping));
 }
 
 /* Closes clients that have not moved for too long, unless the next move is the server's. */
 static void tick(struct server *s)
 {
-    uint64_t ticks;
-
-    if (read(s->clock, &ticks, sizeof(ticks)) < 0)
-        return;
     for (struct client *c = s->clients, *next; c; c = next) {
         bool ours = c->in_turn || (c->first && !c->first->answered && c->out_len == 0);
 
@@ -273,10 +266,6 @@ static void tick(struct server *s)
 /* No more clients; those that are there get the answers to what they have asked, or are just asking. */
 static void stop(struct server *s)
 {
-    struct signalfd_siginfo info;
-
-    if (read(s->signals, &info, sizeof(info)) < 0)
-        return;
     if (s->stopping)
         exit(1);
     accept_clients(s); /* they may have asked already */
@@ -338,13 +327,15 @@ static void start(struct server *s, unsigned workers, unsigned port)
     s->most = files.rlim_cur <= own ? 1 : files.rlim_cur - own < CLIENTS ? (unsigned)files.rlim_cur - own : CLIENTS;
     s->last_turn = &s->turns;
 
-    /* Blocked before there are threads, so that all have them blocked and the signalfd gets them. */
+    /* Blocked before there are threads, so that all have them blocked and the channel gets them. */
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGTERM);
-    sigprocmask(SIG_BLOCK, &mask, NULL);
-    s->signals = check_errno(signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC), "signalfd");
-    s->clock = check_errno(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), "timerfd");
+    check(-pthread_sigmask(SIG_BLOCK, &mask, NULL), "signals");
+    check(spool_signal(&s->signals, &mask), "signals");
+    check(spool_tick(&s->clock, SECOND), "clock");
+    spool_set_name(s->signals, "signals");
+    spool_set_name(s->clock, "clock");
     open_listener(s, port);
 
     check(spool_chan_new(&s->jobs, sizeof(struct request *), JOBS), "jobs");
@@ -364,9 +355,10 @@ static void start(struct server *s, unsigned workers, unsigned port)
     check(spool_select_fd(s->select, s->listener, EPOLLIN), "listener");
     check(spool_select_put(s->select, s->jobs, &s->job), "jobs");
     check(spool_select_get(s->select, s->results, &s->result), "results");
-    check(spool_select_fd(s->select, s->clock, EPOLLIN), "clock");
-    check(spool_select_fd(s->select, s->signals, EPOLLIN), "signals");
+    check(spool_select_get(s->select, s->clock, &s->ticks), "clock");
+    check(spool_select_get(s->select, s->signals, &s->signal), "signals");
     check(spool_select_enable(s->select, JOB, false), "jobs");
+    check(spool_select_enable(s->select, CLOCK, false), "clock");
     s->accepting = true;
 }
 
@@ -398,7 +390,7 @@ static void run(struct server *s)
             serve_client(s, s->owner[i], i);
         }
         dispatch(s);
-        wind_clock(s);
+        mind_clock(s);
     }
 }
 
@@ -424,9 +416,9 @@ static void finish_all(struct server *s, bool quiet)
     spool_go_wait(-1);
     spool_unref(s->jobs);
     spool_unref(s->results);
+    spool_unref(s->clock);
+    spool_unref(s->signals);
     spool_select_free(s->select);
-    close(s->clock);
-    close(s->signals);
     getrusage(RUSAGE_SELF, &use);
     if (!quiet)
         printf("%" PRIu64 " requests (%" PRIu64 " errors) of %" PRIu64 " clients, %ld writes to eventfds, %ld sleeps\n",
