@@ -57,12 +57,9 @@ struct part {
     uint32_t sum;
 };
 
-typedef struct file *file_pointer;
-typedef struct block *block_pointer;
-
-SPOOL_TYPED(files, file_pointer);
+SPOOL_TYPED(files, struct file *);
 SPOOL_TYPED(sizes, int64_t);
-SPOOL_TYPED(blocks, block_pointer);
+SPOOL_TYPED(blocks, struct block *);
 SPOOL_TYPED(parts, struct part);
 
 /* The cases of the select. The last is there only with a progress bar. */
