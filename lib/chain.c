@@ -295,24 +295,6 @@ static uint64_t elements_before(const struct spool__chain *c, struct place p)
 
 /* ---- The queue ------------------------------------------------------------------------------------------------- */
 
-static inline uint64_t pack(const void *elem, size_t elem_size)
-{
-    uint64_t v = 0;
-    if (elem_size == sizeof v)
-        memcpy(&v, elem, sizeof v);
-    else
-        memcpy(&v, elem, elem_size);
-    return v;
-}
-
-static inline void unpack(void *ret_elem, uint64_t v, size_t elem_size)
-{
-    if (elem_size == sizeof v)
-        memcpy(ret_elem, &v, sizeof v);
-    else
-        memcpy(ret_elem, &v, elem_size);
-}
-
 /* From FREE to word. Release: the cell was filled before. */
 static inline bool slot_fill(const struct spool__chain *c, struct place p, uint64_t word, uint64_t value)
 {
@@ -345,7 +327,7 @@ int spool__chain_put(struct spool__chain *c, const void *elem)
 {
     struct op op = begin();
     bool cells = in_cells(c->elem_size);
-    uint64_t word = FULL, value = is_wide(c->elem_size) ? pack(elem, c->elem_size) : 0;
+    uint64_t word = FULL, value = is_wide(c->elem_size) ? spool__word_from(elem, c->elem_size) : 0;
     uint64_t cell_of = UINT64_MAX; /* first of the segment in which this thread has a cell */
     int ret = 0;
     for (;;) {
@@ -405,7 +387,7 @@ int spool__chain_get(struct spool__chain *c, void *ret_elem)
     int ret = take(c, &op, &p, &value);
     if (ret == 0) {
         if (is_wide(c->elem_size))
-            unpack(ret_elem, value, c->elem_size);
+            spool__word_to(ret_elem, value, c->elem_size);
         else if (in_cells(c->elem_size))
             memcpy(ret_elem, cell_at(c, p.seg, p.word / CELL), c->elem_size);
     }
@@ -492,7 +474,7 @@ void spool__chain_drain(struct spool__chain *c, void (*drop)(void *elem))
             drop(cell_at(c, p.seg, p.word / CELL));
         } else {
             _Alignas(16) unsigned char elem[sizeof value];
-            unpack(elem, value, is_wide(c->elem_size) ? c->elem_size : 0);
+            spool__word_to(elem, value, is_wide(c->elem_size) ? c->elem_size : 0);
             drop(elem);
         }
     }

@@ -166,29 +166,11 @@ static void cell_give(struct spool__ring *r, size_t cell)
     /* Release: this thread has finished with the bytes, and the link is written. */
 }
 
-static inline uint64_t pack(const void *elem, size_t elem_size)
-{
-    uint64_t v = 0;
-    if (elem_size == sizeof v)
-        memcpy(&v, elem, sizeof v);
-    else if (elem_size)
-        memcpy(&v, elem, elem_size);
-    return v;
-}
-
-static inline void unpack(void *ret_elem, uint64_t v, size_t elem_size)
-{
-    if (elem_size == sizeof v)
-        memcpy(ret_elem, &v, sizeof v);
-    else if (elem_size)
-        memcpy(ret_elem, &v, elem_size);
-}
-
 int spool__ring_put(struct spool__ring *r, const void *elem)
 {
     bool cells = in_cells(r->elem_size);
     size_t cell = NO_CELL;
-    uint64_t value = cells ? 0 : pack(elem, r->elem_size);
+    uint64_t value = cells ? 0 : spool__word_from(elem, r->elem_size);
     int ret;
     for (;;) {
         struct view v;
@@ -239,7 +221,7 @@ int spool__ring_get(struct spool__ring *r, void *ret_elem)
     if (ret < 0)
         return ret;
     if (!in_cells(r->elem_size)) {
-        unpack(ret_elem, value, r->elem_size);
+        spool__word_to(ret_elem, value, r->elem_size);
         return 0;
     }
     memcpy(ret_elem, cell_at(r, (size_t)value), r->elem_size);
@@ -306,7 +288,7 @@ void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem))
         if (!in_cells(r->elem_size)) {
             if (drop) {
                 _Alignas(16) unsigned char elem[sizeof value];
-                unpack(elem, value, r->elem_size);
+                spool__word_to(elem, value, r->elem_size);
                 drop(elem);
             }
             continue;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /*
  * A bounded queue of elements: many putters, many getters, lock-free, exact in its capacity and exactly closable.
@@ -74,5 +75,24 @@ int spool__ring_can_get(struct spool__ring *r, uint64_t *ret_pos);
 
 /* Gets every element and gives it to drop, which may be NULL. */
 void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem));
+
+/* An element of up to 8 bytes as a word, and back. Eight bytes, the usual, are a move. */
+static inline uint64_t spool__word_from(const void *elem, size_t elem_size)
+{
+    uint64_t word = 0;
+    if (elem_size == sizeof word)
+        memcpy(&word, elem, sizeof word);
+    else if (elem_size)
+        memcpy(&word, elem, elem_size);
+    return word;
+}
+
+static inline void spool__word_to(void *ret_elem, uint64_t word, size_t elem_size)
+{
+    if (elem_size == sizeof word)
+        memcpy(ret_elem, &word, sizeof word);
+    else if (elem_size)
+        memcpy(ret_elem, &word, elem_size);
+}
 
 #endif
