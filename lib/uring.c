@@ -3,12 +3,15 @@
 #include <spool/uring.h>
 #pragma GCC visibility pop
 
-#include "source.h"
+#include "lane.h"
 
 #define ENTRIES_MAX 32768u
 
+/* Set in all entries of a chain but the last. */
+#define LINKED (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
+
 /* The time between attempts to cancel what escaped the one before: a millisecond, then ever longer. */
-#define PAUSE_FIRST 1000000
+#define PAUSE_FIRST 500000 /* doubled before each */
 #define PAUSE_MAX 512000000
 
 /*
@@ -36,17 +39,19 @@ struct uring {
     uint64_t ended;  /* submissions whose last completion was got */
     bool cancel_due;
     bool cannot_cancel;
+    bool timer_runs;
     struct __kernel_timespec pause;
 
     struct io_uring ring;
     char own[N_OWN];
-    int32_t pid; /* a child that drops what it inherited must not close the ring of its parent */
     uint32_t capacity;
 
     struct spool__lock submitting;
     uint64_t begun;      /* batches */
     uint64_t submitted;  /* all so far; read also by gets */
     uint64_t refused_at; /* the kernel had no room when so many, plus one, were reaped */
+    bool drains; /* there was one with IOSQE_IO_DRAIN */
+    uint64_t turns; /* that ended */
 };
 
 /* ---- Counting ------------------------------------------------------------------------------------------------- */
@@ -113,7 +118,7 @@ static ssize_t choose(const struct io_uring_sqe *sqes, size_t n, size_t capacity
         bool linked = true;
         bool skips = false;
         for (; linked && i < n && i - chosen < capacity; i++) {
-            linked = sqes[i].flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
+            linked = sqes[i].flags & LINKED;
             skips = skips || (sqes[i].flags & IOSQE_CQE_SKIP_SUCCESS);
         }
         if (linked || skips)
@@ -135,8 +140,10 @@ static ssize_t put_locked(struct uring *u, const struct io_uring_sqe *sqes, size
     ssize_t ret = choose(sqes, n, u->capacity, u->capacity - under_way(u));
     if (ret < 0)
         return ret;
-    for (ssize_t i = 0; i < ret; i++)
+    for (ssize_t i = 0; i < ret; i++) {
         *io_uring_get_sqe(&u->ring) = sqes[i];
+        u->drains = u->drains || (sqes[i].flags & IOSQE_IO_DRAIN);
+    }
     ret = submit(u, (unsigned)ret);
     if (ret > 0) {
         spool__store(&u->submitted, u->submitted + (uint64_t)ret, RELEASE);
@@ -168,29 +175,36 @@ static int uring_can_put(struct spool__source *src, uint64_t *ret_pos)
     if (spool__load(&src->is_shut, ACQUIRE))
         return -EPIPE;
     int64_t busy = under_way(u);
-    if (busy >= u->capacity || (busy > 0 && spool__load(&u->refused_at, RELAXED) == reaped + 1))
-        return -EAGAIN;
-    return 0;
+    bool refused = busy > 0 && spool__load(&u->refused_at, RELAXED) == reaped + 1;
+    return refused || busy >= u->capacity ? -EAGAIN : 0;
 }
 
 /* ---- Cancelling ----------------------------------------------------------------------------------------------- */
 
 /*
- * Cancels what is under way. A request escapes that is just being tried again, or that only starts when another one
- * ends (linked, drained), so it is done again as long as anything is left; a timer in the ring makes the descriptor
- * readable to who waits for completions, and so brings them here.
+ * Cancels what is under way. A request escapes that is just being tried again, or that only begins when another one
+ * ends (linked, drained), so it is done again as long as anything is left: after each completion, and when a timer in
+ * the ring makes the descriptor readable, which brings here who waits for completions.
  */
 static void cancel_all(struct uring *u)
 {
     struct io_uring_sync_cancel_reg any = {.fd = -1, .flags = IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY};
     spool__lock(&u->submitting);
     int saved = errno;
+    unsigned turns = 0;
     /* Not by a submission, which would wait for those before it if one of them is drained. From 6.0 on. */
     int r = io_uring_register_sync_cancel(&u->ring, &any);
+    /* The timer waits for the drained ones too, so the one that begins now should not be missed. */
+    while (r == -ENOENT && u->drains && spool__spin(&turns))
+        r = io_uring_register_sync_cancel(&u->ring, &any);
     spool__sys_restore_errno(saved);
-    u->cancel_due = (r == -EINVAL && !submit_own(u, OWN_CANCEL)) || !submit_own(u, OWN_TIMER);
-    if (u->pause.tv_nsec < PAUSE_MAX)
-        u->pause.tv_nsec *= 2;
+    u->cancel_due = r == -EINVAL && !submit_own(u, OWN_CANCEL);
+    if (!u->timer_runs) {
+        if (u->pause.tv_nsec < PAUSE_MAX)
+            u->pause.tv_nsec *= 2;
+        u->timer_runs = submit_own(u, OWN_TIMER);
+        u->cancel_due = u->cancel_due || !u->timer_runs;
+    }
     spool__unlock(&u->submitting);
 }
 
@@ -201,7 +215,7 @@ static void reap_own(struct uring *u, const struct io_uring_cqe *cqe)
     if (which == OWN_CANCEL && cqe->res == -EINVAL)
         u->cannot_cancel = true;
     else if (which == OWN_TIMER)
-        u->cancel_due = true;
+        u->timer_runs = !(u->cancel_due = true);
 }
 
 static bool is_own(const struct uring *u, const struct io_uring_cqe *cqe)
@@ -247,14 +261,15 @@ static size_t reap(struct uring *u, struct io_uring_cqe *ret, size_t n)
     const struct io_uring_cq *cq = &u->ring.cq;
     unsigned head = spool__load(cq->khead, RELAXED);
     size_t got = 0;
-    for (bool again = true; again; again = got < n && refill(u)) {
+    for (bool refilled = false;; refilled = true) {
         unsigned tail = spool__load(cq->ktail, ACQUIRE);
-        unsigned from = head;
-        head = reap_some(u, head, tail, ret, n, &got);
-        if (head == from)
+        if (head == tail && refilled)
             break;
+        head = reap_some(u, head, tail, ret, n, &got);
         /* The last entry of a ring that is drained now stays. */
         spool__store(cq->khead, is_drained(u) ? head - 1 : head, RELEASE);
+        if (got == n || !refill(u))
+            break;
     }
     if (got == 0)
         return 0;
@@ -270,7 +285,7 @@ static ssize_t uring_get(struct spool__source *src, void *ret_elems, size_t n)
     if (is_drained(u))
         return -EPIPE;
     size_t got = reap(u, ret_elems, n);
-    if (src->is_shut && u->cancel_due && !u->cannot_cancel && !is_drained(u))
+    if (src->is_shut && (got > 0 || u->cancel_due) && !u->cannot_cancel && !is_drained(u))
         cancel_all(u);
     return got > 0 ? (ssize_t)got : -EAGAIN;
 }
@@ -306,7 +321,7 @@ static size_t uring_capacity(struct spool__source *src)
 static void uring_shut(struct spool__source *src)
 {
     struct uring *u = (struct uring *)src;
-    if (u->pid != spool__sys_getpid())
+    if (!spool__source_is_own(src))
         return;
     /* A put that began before has ended once the lock was had, and any other one sees the close. */
     spool__lock(&u->submitting);
@@ -319,25 +334,24 @@ static void uring_shut(struct spool__source *src)
         cancel_all(u);
 }
 
-/* Waits for a completion; false if there is no point in it. */
+/* Cancels again and waits a while for a completion; false if there is no point in it. */
 static bool await_one(struct uring *u)
 {
-    struct io_uring_cqe *cqe;
-    if (u->cancel_due)
-        cancel_all(u);
-    if (u->cancel_due || u->cannot_cancel)
+    struct pollfd p = {.fd = u->source.fd, .events = POLLIN};
+    if (u->cannot_cancel)
         return false;
-    int saved = errno;
-    int r = io_uring_wait_cqe(&u->ring, &cqe);
-    spool__sys_restore_errno(saved);
-    return r >= 0 || r == -EINTR || r == -EAGAIN;
+    cancel_all(u);
+    if (u->cancel_due)
+        return false;
+    (void)spool__sys_poll_until(&p, 1, spool__sys_now() + u->pause.tv_nsec);
+    return true;
 }
 
 static void uring_destroy(struct spool__source *src, void (*drop)(void *elem))
 {
     struct uring *u = (struct uring *)src;
     struct io_uring_cqe cqes[16];
-    bool more = u->pid == spool__sys_getpid();
+    bool more = spool__source_is_own(src);
     while (more && under_way(u) > 0) {
         size_t n = reap(u, cqes, sizeof cqes / sizeof *cqes);
         for (size_t i = 0; drop && i < n; i++)
@@ -393,8 +407,8 @@ int spool_uring(spool_chan **ret, unsigned entries)
         return r;
     }
     src->fd = u->ring.ring_fd;
+    src->pid = spool__sys_getpid();
     u->capacity = entries;
-    u->pid = spool__sys_getpid();
     u->pause.tv_nsec = PAUSE_FIRST;
     *ret = chan;
     return 0;

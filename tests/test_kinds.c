@@ -102,8 +102,8 @@ static spool_chan *child_of(int status)
 struct elements {
     uint64_t bounded, unbounded, meet_get, meet_put, ticks, after;
     struct signalfd_siginfo signal;
-    struct io_uring_cqe cqe;
     siginfo_t child;
+    struct io_uring_cqe cqe; /* last: it ends in an array of no size */
 };
 
 /* What one event has to say in this round. */
