@@ -341,12 +341,28 @@ static ssize_t source_wait(struct spool__lane *lane, void *elems, size_t n, int6
     return ret;
 }
 
+/* For elements that need room for several at once, for which they do not wait at the gate. */
+static ssize_t put_together(struct spool__lane *lane, enum spool__side side, void *elems, size_t n, int64_t deadline)
+{
+    if (lane->flavour != SPOOL__SOURCE || side != SPOOL__PUT || !lane->source.ops->put_together)
+        return -EAGAIN;
+    ssize_t ret = lane->source.ops->put_together(&lane->source, elems, n, deadline);
+    if (ret == -EPIPE)
+        finish_close(lane);
+    else if (ret != -EAGAIN)
+        spool__lane_hand_on(lane, side);
+    return ret;
+}
+
 ssize_t spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *elems, size_t n, int64_t deadline)
 {
     if (lane->flavour == SPOOL__MEET)
         return meet_wait(lane, side, elems, n, deadline);
     if (lane->flavour == SPOOL__SOURCE && side == SPOOL__GET)
         return source_wait(lane, elems, n, deadline);
+    ssize_t together = put_together(lane, side, elems, n, deadline);
+    if (together != -EAGAIN)
+        return together;
     struct spool__gate *gate = &lane->gates[side];
     for (unsigned turns = 0; spool__spin(&turns);) {
         ssize_t ret = do_some(lane, side, elems, n);

@@ -31,6 +31,12 @@ struct spool__source_ops {
      * A get of elements that makes room returns first; then the channel wakes who waits for room. NULL: nobody can put.
      */
     ssize_t (*put)(struct spool__source *src, const void *elems, size_t n);
+    /*
+     * Elements that can only be put together: waits until there is room for those in front, and puts: how many, -EPIPE,
+     * -ETIMEDOUT and so on. -EAGAIN, without waiting: the first of them can be put alone. Meanwhile put may say -EAGAIN
+     * to others, so once it has returned the channel wakes who waits for room. NULL: there are none.
+     */
+    ssize_t (*put_together)(struct spool__source *src, const void *elems, size_t n, int64_t deadline);
     /* What put would say (0, -EAGAIN, -EPIPE) and a position that every get changes which makes room. */
     int (*can_put)(struct spool__source *src, uint64_t *ret_pos);
     /* The channel is closed; called once, with the lock held. No put begins after it; the rest is still got. */

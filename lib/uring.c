@@ -5,6 +5,8 @@
 
 #include "lane.h"
 
+#include <limits.h>
+
 #define ENTRIES_MAX 32768u
 
 /* Set in all entries of a chain but the last. */
@@ -50,8 +52,16 @@ struct uring {
     uint64_t begun;      /* batches */
     uint64_t submitted;  /* all so far; read also by gets */
     uint64_t refused_at; /* the kernel had no room when so many, plus one, were reaped */
-    bool drains; /* there was one with IOSQE_IO_DRAIN */
+
+    /*
+     * Threads with a chain that needs more room than there is. One of them has the turn: until its chain is in, nobody
+     * else puts, so that there will be room for it. They wait for the bell, which gets and the end of a turn ring.
+     */
+    uint32_t n_waiting;
+    uint32_t bell;
+    bool turn;
     uint64_t turns; /* that ended */
+    bool drains;    /* there was one with IOSQE_IO_DRAIN */
 };
 
 /* ---- Counting ------------------------------------------------------------------------------------------------- */
@@ -131,13 +141,13 @@ static ssize_t choose(const struct io_uring_sqe *sqes, size_t n, size_t capacity
 }
 
 /* With the lock. */
-static ssize_t put_locked(struct uring *u, const struct io_uring_sqe *sqes, size_t n)
+static ssize_t put_locked(struct uring *u, const struct io_uring_sqe *sqes, size_t n, bool my_turn)
 {
     /* Before asking, so that a completion that is reaped meanwhile is a reason to ask again. */
     uint64_t reaped = spool__load(&u->reaped, ACQUIRE);
     if (spool__load(&u->source.is_shut, ACQUIRE))
         return -EPIPE;
-    ssize_t ret = choose(sqes, n, u->capacity, u->capacity - under_way(u));
+    ssize_t ret = choose(sqes, n, u->capacity, u->turn && !my_turn ? 0 : u->capacity - under_way(u));
     if (ret < 0)
         return ret;
     for (ssize_t i = 0; i < ret; i++) {
@@ -163,20 +173,67 @@ static ssize_t uring_put(struct spool__source *src, const void *elems, size_t n)
 {
     struct uring *u = (struct uring *)src;
     spool__lock(&u->submitting);
-    ssize_t ret = put_locked(u, elems, n);
+    ssize_t ret = put_locked(u, elems, n, false);
     spool__unlock(&u->submitting);
     return ret;
+}
+
+/* To be called after room was made, by an atomic read-modify-write, or after the close. */
+static void ring_bell(struct uring *u)
+{
+    /* The room before the look; pairs with the fence in uring_put_together. */
+    spool__fence_after_rmw();
+    if (spool__load(&u->n_waiting, RELAXED) == 0)
+        return;
+    /* Release: who finds that it rang finds the room. */
+    (void)spool__add(&u->bell, 1, RELEASE);
+    (void)spool__sys_futex_wake(&u->bell, INT_MAX);
+}
+
+static ssize_t uring_put_together(struct spool__source *src, const void *elems, size_t n, int64_t deadline)
+{
+    struct uring *u = (struct uring *)src;
+    const struct io_uring_sqe *sqes = elems;
+    bool my_turn = false, late = false;
+    ssize_t ret;
+    if (!(sqes->flags & LINKED))
+        return -EAGAIN;
+    spool__lock(&u->submitting);
+    spool__store(&u->n_waiting, u->n_waiting + 1, RELAXED);
+    for (;;) {
+        uint32_t bell = spool__load(&u->bell, ACQUIRE);
+        /* The count before the look for room; pairs with the fence in ring_bell. */
+        spool__fence();
+        my_turn = my_turn || !u->turn;
+        spool__store(&u->turn, true, RELAXED);
+        ret = put_locked(u, sqes, n, my_turn);
+        if (ret != -EAGAIN || late)
+            break;
+        spool__unlock(&u->submitting);
+        late = spool__sys_futex_wait(&u->bell, bell, deadline) == -ETIMEDOUT;
+        spool__lock(&u->submitting);
+    }
+    spool__store(&u->n_waiting, u->n_waiting - 1, RELAXED);
+    if (my_turn) {
+        spool__store(&u->turn, false, RELAXED);
+        spool__store(&u->turns, u->turns + 1, RELEASE);
+    }
+    spool__unlock(&u->submitting);
+    if (my_turn)
+        ring_bell(u);
+    return ret == -EAGAIN ? -ETIMEDOUT : ret;
 }
 
 static int uring_can_put(struct spool__source *src, uint64_t *ret_pos)
 {
     struct uring *u = (struct uring *)src;
-    uint64_t reaped = *ret_pos = spool__load(&u->reaped, ACQUIRE);
+    uint64_t reaped = spool__load(&u->reaped, ACQUIRE);
+    *ret_pos = reaped + spool__load(&u->turns, ACQUIRE);
     if (spool__load(&src->is_shut, ACQUIRE))
         return -EPIPE;
     int64_t busy = under_way(u);
     bool refused = busy > 0 && spool__load(&u->refused_at, RELAXED) == reaped + 1;
-    return refused || busy >= u->capacity ? -EAGAIN : 0;
+    return refused || busy >= u->capacity || spool__load(&u->turn, RELAXED) ? -EAGAIN : 0;
 }
 
 /* ---- Cancelling ----------------------------------------------------------------------------------------------- */
@@ -273,7 +330,8 @@ static size_t reap(struct uring *u, struct io_uring_cqe *ret, size_t n)
     }
     if (got == 0)
         return 0;
-    spool__store(&u->reaped, u->reaped + got, RELEASE);
+    (void)spool__add(&u->reaped, got, RELEASE);
+    ring_bell(u);
     /* Acquire: the kernel has ordered it all, but C does not know, nor do those who check programs by its rules. */
     (void)spool__load(&u->begun, ACQUIRE);
     return got;
@@ -330,6 +388,7 @@ static void uring_shut(struct spool__source *src)
     if (drained && !submit_own(u, OWN_NOP))
         spool__store(u->ring.cq.khead, spool__load(u->ring.cq.ktail, RELAXED) - 1, RELEASE);
     spool__unlock(&u->submitting);
+    ring_bell(u);
     if (!drained)
         cancel_all(u);
 }
@@ -372,6 +431,7 @@ static const struct spool__source_ops uring_ops = {
     .get = uring_get,
     .ready = uring_ready,
     .put = uring_put,
+    .put_together = uring_put_together,
     .can_put = uring_can_put,
     .shut = uring_shut,
     .destroy = uring_destroy,

@@ -63,6 +63,21 @@ static inline void join_partners(void)
     }
 }
 
+/* Drops the last reference, but first closes the channel and lets partners return, who have none of their own. */
+static inline void retire(spool_chan *chan)
+{
+    if (!chan)
+        return;
+    (void)spool_close(chan);
+    for (size_t i = 0; i < COUNT(partners); i++) {
+        if (!partners[i].used || partners[i].worker.chan != chan)
+            continue;
+        (void)worker_join(&partners[i].worker);
+        partners[i].used = false;
+    }
+    spool_unref(chan);
+}
+
 /* There to be got: in the channel, or with somebody who waits, the last of all. */
 static inline void put(spool_chan *chan, uint64_t value)
 {

@@ -300,7 +300,7 @@ START_TEST(errno_is_left_alone)
     must_be(spool_select_remove(sel, 0), -EINVAL);
     spool_select_free(sel);
     must_be(errno, 4242);
-    spool_unref(chan);
+    retire(chan);
 }
 END_TEST
 

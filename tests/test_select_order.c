@@ -93,7 +93,7 @@ START_TEST(fair_among_channels)
     must_share(sel, N, share_of(_i), refill_chan, refilled);
     spool_select_free(sel);
     for (int i = 0; i < N; i++)
-        spool_unref(chans[i]);
+        retire(chans[i]);
 }
 END_TEST
 
@@ -122,9 +122,9 @@ START_TEST(fair_among_channels_and_descriptors)
     spool_chan *refilled[] = {hot, NULL, second, NULL, NULL, NULL};
     must_share(sel, 6, share_of(_i), refill_chan, refilled);
     spool_select_free(sel);
-    spool_unref(hot);
-    spool_unref(second);
-    spool_unref(room);
+    retire(hot);
+    retire(second);
+    retire(room);
     close_both(fds);
     close_both(pair);
 }
@@ -153,7 +153,7 @@ START_TEST(fair_among_many)
     must_share(sel, N, share_of(_i), refill_chan, chans);
     spool_select_free(sel);
     for (int i = 0; i < N; i++) {
-        spool_unref(chans[i]);
+        retire(chans[i]);
         if (dups[i])
             close(dups[i]);
     }
@@ -186,9 +186,9 @@ START_TEST(fair_among_cases_of_one_channel)
     must_be(spool_select_fd(sel, fds[0], EPOLLIN), 7);
     must_share(sel, 8, share_of(_i), refill_chan, refilled);
     spool_select_free(sel);
-    spool_unref(room);
-    spool_unref(one);
-    spool_unref(other);
+    retire(room);
+    retire(one);
+    retire(other);
     close_both(fds);
 }
 END_TEST
@@ -227,9 +227,9 @@ START_TEST(fair_among_those_that_become_ready_together)
                 ck_abort_msg("of %u waits, every %u. from quiet, case %d of %d got %d", rounds, period, i, N, taken[i]);
         }
         spool_select_free(sel);
-        spool_unref(a);
-        spool_unref(b);
-        spool_unref(c);
+        retire(a);
+        retire(b);
+        retire(c);
     }
 }
 END_TEST
@@ -318,7 +318,7 @@ START_TEST(same_channel_got_twice)
     must_be(spool_select_result(sel, 1), -EPIPE);
     must_be(wait_ready(sel), -ENODATA);
     spool_select_free(sel);
-    spool_unref(chan);
+    retire(chan);
 }
 END_TEST
 
@@ -481,7 +481,7 @@ START_TEST(descriptor_of_a_channel_in_the_set)
     must_be(spool_close(chan), 0);
     must_be(wait_ready(sel), 1);
     spool_select_free(sel);
-    spool_unref(chan);
+    retire(chan);
 }
 END_TEST
 

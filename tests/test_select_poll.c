@@ -78,8 +78,8 @@ START_TEST(poll_fd_follows_readiness)
     must_be(wait_ready(sel), -ENODATA);
     must_be(spool_select_poll_fd(sel), fd);
     spool_select_free(sel);
-    spool_unref(a);
-    spool_unref(b);
+    retire(a);
+    retire(b);
     close_both(fds);
 }
 END_TEST
@@ -105,8 +105,8 @@ START_TEST(poll_fd_made_late)
             must(wait_ready(sel) >= 0);
         must_be_quiet(sel);
         spool_select_free(sel);
-        spool_unref(a);
-        spool_unref(b);
+        retire(a);
+        retire(b);
     }
 }
 END_TEST
@@ -278,7 +278,7 @@ START_TEST(nests_but_not_in_a_ring)
     spool_select_free(a);
     must_be(wait_ready(b), -ENODATA);
     spool_select_free(b);
-    spool_unref(chan);
+    retire(chan);
 }
 END_TEST
 

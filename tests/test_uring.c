@@ -424,6 +424,76 @@ START_TEST(a_full_ring_pushes_back)
 }
 END_TEST
 
+static int put_chain(struct worker *w)
+{
+    return (int)spool_put_many(w->chan, w->elem, w->count, w->timeout_ns);
+}
+
+/* A chain waits until it has room as a whole, however many others want every place that becomes free. */
+START_TEST(a_chain_waits_for_its_room)
+{
+    NEEDS_URING();
+    spool_chan *chan = uring_of(4);
+    struct worker w[4];
+    sqe_t sqes[3][4], sqe = nop(50);
+    uint64_t seen = 0;
+    int fds[2];
+    idle_pipe(fds);
+    memset(w, 0, sizeof(w));
+    for (uint64_t i = 0; i < 4; i++)
+        put_idle(chan, fds[0], 60);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t k = 0; k < 4; k++)
+            sqes[i][k] = linked(nop(i * 4 + k), k < 3 ? IOSQE_IO_LINK : 0);
+        w[i].elem = sqes[i];
+        w[i].count = 4;
+        w[i].timeout_ns = -1;
+    }
+    must_be(spool_put_many(chan, sqes[0], 4, 0), -EAGAIN);
+    must_be(spool_put_many(chan, sqes[0], 4, MS), -ETIMEDOUT);
+    w[3].elem = &sqe;
+    for (size_t i = 0; i < 4; i++) {
+        w[i].chan = chan;
+        worker_start(&w[i], i < 3 ? put_chain : worker_put);
+        worker_wait_asleep(&w[i]);
+    }
+    must_be(write(fds[1], "xxxx", 4), 4);
+    for (int i = 0; i < 4 + 12 + 1; i++) {
+        struct done cqe = do_get(chan);
+        must_be(cqe.res, cqe.user_data == 60 ? 1 : 0);
+        must(cqe.user_data == 60 || !(seen & UINT64_C(1) << cqe.user_data));
+        seen |= UINT64_C(1) << cqe.user_data;
+    }
+    must(seen == (0xfff | UINT64_C(1) << 50 | UINT64_C(1) << 60));
+    for (size_t i = 0; i < 4; i++)
+        must_be(worker_join(&w[i]), i < 3 ? 4 : 0);
+    /* With some room, but too little; and one that gives up leaves the room to the others. */
+    put_idle(chan, fds[0], 61);
+    must_be(spool_put_many(chan, sqes[0], 4, 0), -EAGAIN);
+    must(fd_readable(spool_put_fd(chan)));
+    w[0].timeout_ns = 100 * MS;
+    worker_start(&w[0], put_chain);
+    worker_start(&w[3], worker_put);
+    must_be(worker_join(&w[0]), -ETIMEDOUT);
+    must_be(worker_join(&w[3]), 0);
+    get_is(chan, 50, 0);
+    /* A close lets it go. */
+    w[0].timeout_ns = w[1].timeout_ns = -1;
+    worker_start(&w[0], put_chain);
+    worker_start(&w[1], put_chain);
+    worker_wait_asleep(&w[0]);
+    worker_wait_asleep(&w[1]);
+    must_be(spool_close(chan), 0);
+    must_be(worker_join(&w[0]), -EPIPE);
+    must_be(worker_join(&w[1]), -EPIPE);
+    get_is(chan, 61, -ECANCELED);
+    must_be_ended(chan);
+    spool_unref(chan);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
 START_TEST(stands_in_a_select)
 {
     NEEDS_URING();
@@ -1421,6 +1491,7 @@ int main(void)
     tcase_add_test(tc, time_is_an_operation_too);
     tc = case_new(suite, "full");
     tcase_add_test(tc, a_full_ring_pushes_back);
+    tcase_add_test(tc, a_chain_waits_for_its_room);
     tcase_add_test(tc, stands_in_a_select);
     tcase_add_loop_test(tc, a_kernel_without_room_pushes_back, 0, 4);
     tc = case_new(suite, "multishot");
