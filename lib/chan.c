@@ -198,22 +198,27 @@ static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, siz
         return spool__lane_try(lane, side, elems, n);
     size_t done = 0, step = spool__lane_step(lane, side);
     int64_t deadline = 0;
-    /* Not only while it waits: there may be something left to do when the last reference is gone. */
     struct spool__core *core = chan->core;
-    pin(core);
+    bool pinned = false;
     /* A get takes what is there, and waits for the first; a put goes on until all are in. */
     while (done == 0 || (done < n && side == SPOOL__PUT)) {
         void *rest = (char *)elems + done * step;
         ret = spool__lane_do_many(lane, side, rest, n - done);
         if (ret == -EAGAIN) {
-            deadline = deadline ? deadline : spool__deadline(timeout_ns);
+            /* From the first wait on: there may be something left to do when the last reference is gone. */
+            if (!pinned) {
+                pin(core);
+                deadline = spool__deadline(timeout_ns);
+            }
+            pinned = true;
             ret = spool__lane_wait(lane, side, rest, n - done, deadline);
         }
         if (ret < 0)
             break;
         done += (size_t)ret;
     }
-    unpin(core);
+    if (pinned)
+        unpin(core);
     return done > 0 ? (ssize_t)done : ret;
 }
 
