@@ -201,7 +201,7 @@ PAIR = 1000000
 STREAM = 100000000
 
 stress: $(stresses)
-	$(BUILD)/tests/stress -n $(CHURN) churn
+	$(BUILD)/tests/stress_churn -n $(CHURN)
 	$(BUILD)/tests/stress -n $(HERD) herd
 	$(BUILD)/tests/stress -n $(PAIR) pair
 	$(BUILD)/tests/stress -n $(STREAM) stream

@@ -82,9 +82,11 @@ int spool_pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, siz
 /*
  * Takes and drops a reference; both accept NULL. spool_ref returns its argument, spool_unref returns NULL.
  * Dropping the last reference closes the channel: threads still blocked in it return -EPIPE, its descriptors are
- * closed and elements that nobody can get any more are given to the drop function. A thread that is going to use the
- * handle again needs a reference of its own, and whoever gets has one: so an end that many share for putting does not
- * close by itself when the last putter is done. Any thread; never blocks, except as spool/uring.h says.
+ * closed and elements that nobody can get any more are given to the drop function. A thread that may use the handle
+ * when another drops the last reference, other than by being blocked in it, needs a reference of its own: that an
+ * element has arrived does not mean that the put which brought it has returned. Since whoever gets has a reference, a
+ * channel into which many put does not close by itself when the last of them is done.
+ * Any thread; never blocks, except as spool/uring.h says.
  */
 spool_chan *spool_ref(spool_chan *chan);
 spool_chan *spool_unref(spool_chan *chan);

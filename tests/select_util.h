@@ -36,12 +36,19 @@ static struct partner {
     bool used;
 } partners[64];
 
-static inline struct partner *partner_of(spool_chan *chan, uint64_t value, int (*fn)(struct worker *))
+static inline size_t free_partner(void)
 {
     size_t i = 0;
     while (i < COUNT(partners) && partners[i].used && !atomic_load(&partners[i].worker.done))
         i++;
-    must(i < COUNT(partners));
+    return i;
+}
+
+static inline struct partner *partner_of(spool_chan *chan, uint64_t value, int (*fn)(struct worker *))
+{
+    size_t i;
+    /* Those who have met somebody may take a while to return. */
+    wait_until((i = free_partner()) < COUNT(partners));
     if (partners[i].used)
         (void)worker_join(&partners[i].worker);
     memset(&partners[i], 0, sizeof(partners[i]));

@@ -230,7 +230,8 @@ static int flow_get(struct worker *w)
     ssize_t r;
     for (;; count += (uint64_t)r) {
         size_t n = flow.singly ? 1 : 1 + rnd(&rng) % LONGEST;
-        r = flow.singly ? spool_get(flow.chan, elems) : spool_get_many(flow.chan, elems, n, rnd(&rng) % 2 ? -1 : DEADLINE);
+        int64_t limit = rnd(&rng) % 2 ? -1 : DEADLINE;
+        r = flow.singly ? spool_get(flow.chan, elems) : spool_get_many(flow.chan, elems, n, limit);
         if (r == -EPIPE)
             return 0;
         r += flow.singly;
@@ -549,7 +550,8 @@ START_TEST(a_batch_for_many)
             w[i].timeout_ns = -1;
             if (i % 3 == 1) {
                 sel[i] = w[i].sel = select_of();
-                must_be(putting ? spool_select_put(sel[i], chan, &mine[i]) : spool_select_get(sel[i], chan, &mine[i]), 0);
+                int r = putting ? spool_select_put(sel[i], chan, &mine[i]) : spool_select_get(sel[i], chan, &mine[i]);
+                must_be(r, 0);
             }
             worker_start(&w[i], sel[i] ? worker_wait : putting ? worker_put : worker_get);
         }
