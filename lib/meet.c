@@ -5,6 +5,12 @@
 
 #include "lane.h"
 
+/*
+ * A select looks for a shorter while than others whether it has met: it does not see then what else happens to it, and
+ * on a busy machine each of the later turns lets others run for long.
+ */
+#define DOZE_TURNS 66
+
 void spool__meet_init(struct spool__meet *m, size_t elem_size)
 {
     m->elem_size = elem_size;
@@ -66,7 +72,7 @@ static bool is_open(const struct spool__party *p)
     return state == SPOOL__PARTY_OPEN || state == SPOOL__PARTY_ASLEEP;
 }
 
-/* With the party's lock held. Whether its thread has to be woken, by tell_party. */
+/* With the party's lock held. Whether its thread has to be woken, by tell_met. */
 static bool set_met(struct spool__party *p, struct spool__offer *o, bool observes)
 {
     p->met = o;
@@ -435,7 +441,7 @@ bool spool__meet_seek(struct spool__offer *o)
 bool spool__party_doze(struct spool__party *p)
 {
     uint32_t open = SPOOL__PARTY_OPEN;
-    for (unsigned turns = 0; spool__spin(&turns);)
+    for (unsigned turns = 0; turns < DOZE_TURNS && spool__spin(&turns);)
         if (!is_open(p))
             return true;
     return !spool__cas(&p->state, &open, SPOOL__PARTY_ASLEEP, RELAXED);
