@@ -289,7 +289,8 @@ int spool_select_wait(spool_select *sel, int64_t timeout_ns) SPOOL_MUST_USE;
 
 /*
  * How the case that spool_select_wait returned went: 0, -EPIPE, or for a descriptor its events (EPOLLIN and so on).
- * -ENOMEM: an unbounded channel had no memory for the element, which was not put; the case stays.
+ * -ENOMEM, -EINVAL: the channel did not take the element (an unbounded one had no memory, or see spool/uring.h); the
+ * case stays.
  * 0 for a case that has not been returned yet; -EINVAL for an index that was never given.
  */
 int spool_select_result(const spool_select *sel, int index);
