@@ -11,6 +11,11 @@
 
 /* Set in all entries of a chain but the last. */
 #define LINKED (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
+/*
+ * What cannot be counted; and what would hold back everything put after it, this file's own requests too, so that a
+ * close could not bring those behind it to their end.
+ */
+#define REFUSED (IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_DRAIN)
 
 /* The time between attempts to cancel what escaped the one before: a millisecond, then ever longer. */
 #define PAUSE_FIRST 500000 /* doubled before each */
@@ -61,7 +66,6 @@ struct uring {
     uint32_t bell;
     bool turn;
     uint64_t turns; /* that ended */
-    bool drains;    /* there was one with IOSQE_IO_DRAIN */
 };
 
 /* ---- Counting ------------------------------------------------------------------------------------------------- */
@@ -126,12 +130,12 @@ static ssize_t choose(const struct io_uring_sqe *sqes, size_t n, size_t capacity
     size_t chosen = 0;
     for (size_t i = 0; i < n && (i == 0 || (int64_t)i < room);) {
         bool linked = true;
-        bool skips = false;
+        bool refused = false;
         for (; linked && i < n && i - chosen < capacity; i++) {
             linked = sqes[i].flags & LINKED;
-            skips = skips || (sqes[i].flags & IOSQE_CQE_SKIP_SUCCESS);
+            refused = refused || (sqes[i].flags & REFUSED);
         }
-        if (linked || skips)
+        if (linked || refused)
             return chosen ? (ssize_t)chosen : -EINVAL;
         if ((int64_t)i > room)
             return chosen ? (ssize_t)chosen : -EAGAIN;
@@ -150,10 +154,8 @@ static ssize_t put_locked(struct uring *u, const struct io_uring_sqe *sqes, size
     ssize_t ret = choose(sqes, n, u->capacity, u->turn && !my_turn ? 0 : u->capacity - under_way(u));
     if (ret < 0)
         return ret;
-    for (ssize_t i = 0; i < ret; i++) {
+    for (ssize_t i = 0; i < ret; i++)
         *io_uring_get_sqe(&u->ring) = sqes[i];
-        u->drains = u->drains || (sqes[i].flags & IOSQE_IO_DRAIN);
-    }
     ret = submit(u, (unsigned)ret);
     if (ret > 0) {
         spool__store(&u->submitted, u->submitted + (uint64_t)ret, RELEASE);
@@ -240,7 +242,7 @@ static int uring_can_put(struct spool__source *src, uint64_t *ret_pos)
 
 /*
  * Cancels what is under way. A request escapes that is just being tried again, or that only begins when another one
- * ends (linked, drained), so it is done again as long as anything is left: after each completion, and when a timer in
+ * ends (hard-linked), so it is done again as long as anything is left: after each completion, and when a timer in
  * the ring makes the descriptor readable, which brings here who waits for completions.
  */
 static void cancel_all(struct uring *u)
@@ -248,12 +250,8 @@ static void cancel_all(struct uring *u)
     struct io_uring_sync_cancel_reg any = {.fd = -1, .flags = IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY};
     spool__lock(&u->submitting);
     int saved = errno;
-    unsigned turns = 0;
-    /* Not by a submission, which would wait for those before it if one of them is drained. From 6.0 on. */
+    /* From 6.0 on; before, by a submission. */
     int r = io_uring_register_sync_cancel(&u->ring, &any);
-    /* The timer waits for the drained ones too, so the one that begins now should not be missed. */
-    while (r == -ENOENT && u->drains && spool__spin(&turns))
-        r = io_uring_register_sync_cancel(&u->ring, &any);
     spool__sys_restore_errno(saved);
     u->cancel_due = r == -EINVAL && !submit_own(u, OWN_CANCEL);
     if (!u->timer_runs) {

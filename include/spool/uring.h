@@ -35,8 +35,8 @@ extern "C" {
  * Any number of threads may put and get. Each put is one io_uring_enter(2), spool_put_many submits its whole batch with
  * one; a get takes no system call while there are completions. spool_elem_size is that of a completion.
  * Submissions that are linked (IOSQE_IO_LINK and the like) have to be put in one batch, and are never split; a chain
- * that is longer than the capacity is -EINVAL, and so are a batch that ends in the midst of a chain, and
- * IOSQE_CQE_SKIP_SUCCESS. While a chain waits until there is room for the whole of it, nobody else can put.
+ * that is longer than the capacity is -EINVAL, and so are a batch that ends in the midst of a chain,
+ * IOSQE_CQE_SKIP_SUCCESS, and IOSQE_IO_DRAIN, which would hold back what others put. While a chain waits until there is room for the whole of it, nobody else can put.
  *
  * An operation that the kernel refuses is a completion with a negative res, not an error of put. A multishot operation
  * is several gets; all but the last have IORING_CQE_F_MORE set in flags. user_data is all yours. Operations are
