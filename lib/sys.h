@@ -191,19 +191,32 @@ static inline void spool__sys_unmap(void *p, size_t bytes)
     spool__sys_restore_errno(saved);
 }
 
+/* The calls that take a struct timespec, with seconds as wide as the C library's time_t. */
 #if defined(SYS_futex_time64) && !defined(SYS_futex)
 #define SPOOL_SYS_FUTEX SYS_futex_time64
+#define SPOOL_SYS_PPOLL SYS_ppoll_time64
 #elif defined(SYS_futex_time64)
 #define SPOOL_SYS_FUTEX (sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex)
+#define SPOOL_SYS_PPOLL (sizeof(time_t) > sizeof(long) ? SYS_ppoll_time64 : SYS_ppoll)
 #else
 #define SPOOL_SYS_FUTEX SYS_futex
+#define SPOOL_SYS_PPOLL SYS_ppoll
 #endif
+
+/* Where seconds have 32 bits they end 68 years from the boot: nothing that is to come later may come at once. */
+static inline struct timespec spool__sys_timespec(int64_t ns)
+{
+    int64_t s = ns / 1000000000;
+    if (sizeof(time_t) < sizeof s && s > INT32_MAX)
+        return (struct timespec){.tv_sec = INT32_MAX};
+    return (struct timespec){.tv_sec = (time_t)s, .tv_nsec = (long)(ns % 1000000000)};
+}
 
 /* Sleeps while *word == value, until the time deadline on CLOCK_MONOTONIC (INT64_MAX: for ever). */
 static inline int spool__sys_futex_wait(uint32_t *word, uint32_t value, int64_t deadline)
 {
     int saved = errno;
-    struct timespec ts = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
+    struct timespec ts = spool__sys_timespec(deadline);
     return spool__sys_result(syscall(SPOOL_SYS_FUTEX, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value,
                                      deadline == INT64_MAX ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY),
                              saved);
@@ -265,7 +278,7 @@ static inline uint32_t spool__sys_poll(int fd, uint32_t events)
     int saved = errno;
     struct pollfd p = {.fd = fd, .events = (short)(events & 0x7fff)};
     struct timespec none = {0, 0};
-    int r = spool__sys_result(syscall(SYS_ppoll, &p, 1ul, &none, NULL, (size_t)8), saved);
+    int r = spool__sys_result(syscall(SPOOL_SYS_PPOLL, &p, 1ul, &none, NULL, (size_t)8), saved);
     return r > 0 && !(p.revents & POLLNVAL) ? (uint32_t)(unsigned short)p.revents : 0;
 }
 
@@ -318,10 +331,10 @@ static inline int spool__sys_poll_until(struct pollfd *fds, unsigned n, int64_t 
     int64_t left = deadline == INT64_MAX ? 0 : deadline - spool__sys_now();
     if (left < 0)
         left = 0;
-    struct timespec ts = {.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+    struct timespec ts = spool__sys_timespec(left);
     int saved = errno;
     return spool__sys_result(
-        syscall(SYS_ppoll, fds, (unsigned long)n, deadline == INT64_MAX ? NULL : &ts, NULL, (size_t)8), saved);
+        syscall(SPOOL_SYS_PPOLL, fds, (unsigned long)n, deadline == INT64_MAX ? NULL : &ts, NULL, (size_t)8), saved);
 }
 
 /* bytes < INT_MAX, here and below. */
@@ -360,8 +373,8 @@ static inline int spool__sys_timerfd_set(int fd, int64_t at, int64_t interval)
 {
     int saved = errno;
     struct itimerspec its = {
-        .it_value = {.tv_sec = (time_t)(at / 1000000000), .tv_nsec = (long)(at % 1000000000)},
-        .it_interval = {.tv_sec = (time_t)(interval / 1000000000), .tv_nsec = (long)(interval % 1000000000)},
+        .it_value = spool__sys_timespec(at),
+        .it_interval = spool__sys_timespec(interval),
     };
     return spool__sys_result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &its, NULL), saved);
 }
