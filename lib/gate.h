@@ -33,7 +33,8 @@
  * tests/models has the models: park.pml, poll.pml and mixed.pml, with every step that was found to be needed.
  */
 struct spool__gate {
-    uint64_t threads; /* granted: 31 bits, and shut: the futex word; waiting: 22 bits (all there can be); pending; version */
+    /* granted: 31 bits, and shut: the futex word; waiting: 22 bits (all there can be); pending; version */
+    _Alignas(8) uint64_t threads; /* here and elsewhere, for i386: what lies across two cache lines is not atomic */
     uint64_t selects; /* waiting: 20 bits; granted: 20 bits; drainers: 8 bits; pending, listening, exported; version */
     int32_t fd_plus_1; /* 0 until first used */
     uint32_t told;     /* how often one who found the channel closed told the next */

@@ -46,7 +46,7 @@ struct spool__party {
     uint32_t state;
     int fd;         /* an eventfd in the select's epoll set, edge-triggered, written to wake it */
     bool is_nested; /* somebody polls the epoll set: to be woken for every hint */
-    uint64_t opens; /* how often it was opened */
+    _Alignas(8) uint64_t opens; /* how often it was opened */
     struct spool__offer *met;
     bool met_observes; /* it only found somebody, and took nothing */
     struct spool__offer *hinted; /* a list; others add to it, under the lock */
@@ -79,7 +79,7 @@ struct spool__meet {
     size_t elem_size;
     struct {
         struct spool__offer *first, *last;
-        uint64_t changes; /* how often an offer came or went, and how often parties opened that have left */
+        _Alignas(8) uint64_t changes; /* how often an offer came or went, and how often parties opened that have left */
         bool is_polled; /* strangers poll this side's gate, and are to be told of parties that open */
     } sides[2];
 };

@@ -33,6 +33,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#if __GCC_ATOMIC_LLONG_LOCK_FREE != 2
+#error "spool needs a processor that changes 8 bytes at once: on 32-bit x86 -march=i586 or newer, on 32-bit arm armv7"
+#elif defined(__clang__) && defined(__i386__)
+#error "spool on 32-bit x86 needs gcc: clang calls libatomic for integers of 8 bytes, as that ABI aligns them to 4"
+#endif
+
 /* Each use names its order; a failed compare-and-swap is relaxed. */
 #define spool__load(p, order) __atomic_load_n((p), __ATOMIC_##order)
 #define spool__store(p, v, order) __atomic_store_n((p), (v), __ATOMIC_##order)

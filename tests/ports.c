@@ -114,6 +114,16 @@ static void look_at_select(void)
     close(fd);
 }
 
+/* i386 aligns 8 bytes to 4, and then a load across two cache lines is not atomic. */
+static void look_at_layout(void)
+{
+    WANT(_Alignof(struct spool__gate) == 8 && offsetof(struct spool__gate, selects) % 8 == 0);
+    WANT(offsetof(struct spool__lane, gates) % 8 == 0);
+    WANT(_Alignof(struct spool__party) == 8 && offsetof(struct spool__party, opens) % 8 == 0);
+    WANT(_Alignof(struct spool__meet) == 8 && offsetof(struct spool__meet, sides[0].changes) % 8 == 0);
+    WANT(offsetof(struct spool__meet, sides[1].changes) % 8 == 0);
+}
+
 /* ---- Times ------------------------------------------------------------------------------------------------------ */
 
 static atomic_int get_ended;
@@ -173,6 +183,7 @@ int main(void)
     for (size_t i = 0; i < sizeof(capacities) / sizeof(capacities[0]); i++)
         look_at_flavour(capacities[i]);
     look_at_select();
+    look_at_layout();
     look_at_ages();
     look_at_kernel_times();
     WANT(spool_go_wait(-1) == 0);
