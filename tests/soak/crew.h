@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <sys/syscall.h>
 
 #include "message.h"
 
@@ -71,6 +72,7 @@ static struct worker {
     unsigned at_once, turn; /* messages in a batch; a count, for what is to be done rarely */
     spool_select *sel;
     _Alignas(128) atomic_uint style, where;
+    atomic_int tid; /* of the thread that has the work now */
     _Alignas(128) unsigned char buffer[BATCH * ELEM_MAX];
 } crew[CREW];
 
@@ -360,6 +362,7 @@ static void start_worker(struct worker *me, bool keep)
 static void work(void *arg)
 {
     struct worker *me = arg;
+    me->tid = (int)syscall(SYS_gettid);
     /* Says so to the outer end, which may be gone. */
     uint64_t report = (uint64_t)(me - crew);
     int r = spool_self() ? spool_put(spool_self(), &report) : 0;

@@ -294,8 +294,6 @@ static unsigned plan(const struct mix *mix, uint64_t *rng, uint64_t limit)
     lap.putters = (int)putters;
     for (unsigned i = 0; i < putters; i++)
         crew[i].quota = limit / putters < SEQ_MAX ? limit / putters : SEQ_MAX;
-    for (unsigned i = 0; i < getters; i++)
-        crew[PRODUCERS + i].quota = NEVER;
     if (lap.life != FLOW)
         plan_close(rng, putters, getters, limit);
     snprintf(batch.name, sizeof(batch.name), "round %u (seed %" PRIu64 "): %s, %u putters, %u getters", lap.number,

@@ -120,11 +120,14 @@ static inline void dump_all(void)
             (long)(use.ru_utime.tv_sec + use.ru_stime.tv_sec));
     for (size_t i = 0; i < CREW; i++) {
         const struct worker *me = &crew[i];
+        const char *who = me->is_putter ? "putter" : "getter";
         if (!me->chan)
             continue;
-        fprintf(stderr, "  %s %zu of lane %u: in %s, style %s, batches of %u, moved %" PRIu64 " of %" PRIu64 "\n",
-                me->is_putter ? "putter" : "getter", i, me->lane, where_names[me->where], style_names[me->style],
-                me->at_once, me->moves, me->quota);
+        fprintf(stderr, "  %s %zu of lane %u, thread %d: in %s, style %s, batches of %u, moved %" PRIu64, who, i,
+                me->lane, me->tid, where_names[me->where], style_names[me->style], me->at_once, me->moves);
+        if (me->is_putter)
+            fprintf(stderr, " of %" PRIu64, me->quota);
+        fprintf(stderr, "\n");
     }
     dump_tasks();
     for (unsigned i = 0; i < lap.lanes; i++)
