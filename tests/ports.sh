@@ -145,7 +145,8 @@ port i386 "gcc $m32" qemu-i386 /none
 port i386-time64 "gcc $m32 $time64" qemu-i386 /none
 refused i486 "gcc $m32 -march=i486" 'needs a processor that changes 8 bytes at once'
 refused armv6 'arm-linux-gnueabihf-gcc -march=armv6 -marm -mfpu=vfp' 'needs a processor that changes 8 bytes at once'
-refused i386-clang "$(command -v clang-19 || echo clang) $m32" 'on 32-bit x86 needs gcc'
+command -v clang-19 >/dev/null && clang='clang-19' || clang=clang
+refused i386-clang "$clang $m32" 'on 32-bit x86 needs gcc'
 
 echo "figure ports.ok $ports_ok"
 echo "figure ports.skipped $ports_skipped"
