@@ -282,8 +282,8 @@ int spool_select_fd(spool_select *sel, int fd, uint32_t epoll_events) SPOOL_MUST
 /*
  * Waits until a case is ready, performs exactly one and returns its index. A case on a channel that is closed (and for
  * a get, drained) is ready once, with the result -EPIPE, and then leaves the select; its index is free again.
- * -EAGAIN with timeout_ns 0, only if there was an instant at which no channel case was ready; -ETIMEDOUT;
- * -ENODATA no enabled case is left; -EINVAL.
+ * -EAGAIN with timeout_ns 0, and -ETIMEDOUT once the time is over, only if there was an instant then at which no channel
+ * case was ready; -ENODATA no enabled case is left; -EINVAL.
  */
 int spool_select_wait(spool_select *sel, int64_t timeout_ns) SPOOL_MUST_USE;
 

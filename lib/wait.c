@@ -276,7 +276,8 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
         index = choose(s, true);
         if (index == NONE && timeout_ns == 0 && n <= 0 && was_quiet(s))
             return -EAGAIN;
-        if (index == NONE && timeout_ns > 0 && spool__sys_now() >= deadline)
+        /* Another select may have been woken for what is there, and not have run so far. */
+        if (index == NONE && timeout_ns > 0 && spool__sys_now() >= deadline && was_quiet(s))
             return -ETIMEDOUT;
     }
     return index;
