@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* A child of fork(2): it can start threads of its own, and what it closes stays open in the process that it came from.
+ */
+#include "select_util.h"
+
+#include <sys/wait.h>
+
+#include "spool.h"
+
+/* What the child says by its exit status: the line of the first thing that was not so, or 0. */
+#define CHILD_MUST(cond)                                                                                               \
+    do {                                                                                                               \
+        if (!(cond)) {                                                                                                 \
+            printf("in the child, %s:%d: not so: %s\n", __FILE__, __LINE__, #cond);                                    \
+            fflush(stdout);                                                                                            \
+            _exit(EXIT_FAILURE);                                                                                       \
+        }                                                                                                              \
+    } while (0)
+
+static void child_must_succeed(pid_t pid)
+{
+    int status = -1;
+    must(pid > 0);
+    while (waitpid(pid, &status, 0) < 0)
+        must_be(errno, EINTR);
+    must(WIFEXITED(status));
+    must_be(WEXITSTATUS(status), EXIT_SUCCESS);
+}
+
+static void answer(void *arg)
+{
+    uint64_t value = 0;
+    (void)arg;
+    while (spool_get(spool_self(), &value) == 0 && spool_put(spool_self(), &value) == 0)
+        ;
+}
+
+/* True if a thread of spool_go answers. */
+static bool is_answered(uint64_t value)
+{
+    spool_chan *chan = NULL;
+    uint64_t back = 0;
+    bool good = spool_go(&chan, answer, NULL, sizeof value, 1) == 0 && spool_put_for(chan, &value, DEADLINE) == 0 &&
+                spool_get_for(chan, &back, DEADLINE) == 0 && back == value;
+    spool_unref(chan);
+    return good;
+}
+
+/* The parent has a thread that runs, and one that is kept for reuse; the child has neither. */
+START_TEST(threads_do_not_go_over)
+{
+    spool_chan *running = NULL;
+    must(is_answered(1));
+    must_be(spool_go_wait(DEADLINE), 0);
+    must_be(spool_go(&running, answer, NULL, sizeof(uint64_t), 1), 0);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHILD_MUST(spool_go_wait(0) == 0);
+        CHILD_MUST(is_answered(2));
+        CHILD_MUST(is_answered(3));
+        CHILD_MUST(spool_go_wait(DEADLINE) == 0);
+        exit(EXIT_SUCCESS);
+    }
+    child_must_succeed(pid);
+    must_be(spool_go_wait(0), -EAGAIN);
+    must(is_answered(4));
+    spool_unref(running);
+    must_be(spool_go_wait(DEADLINE), 0);
+}
+END_TEST
+
+static void fork_here(void *arg)
+{
+    pid_t *pid = arg;
+    fflush(stdout);
+    *pid = fork();
+    if (*pid == 0) {
+        CHILD_MUST(spool_self() != NULL);
+        CHILD_MUST(spool_go_wait(DEADLINE) == -EDEADLK);
+        CHILD_MUST(is_answered(5));
+        exit(EXIT_SUCCESS);
+    }
+}
+
+/* Then that thread is the child's only one. */
+START_TEST(forked_inside_a_thread)
+{
+    spool_chan *chan = NULL;
+    pid_t pid = -1;
+    must_be(spool_go(&chan, fork_here, &pid, 0, 1), 0);
+    must_be(spool_get(chan, NULL), -EPIPE);
+    must_be(spool_go_wait(DEADLINE), 0);
+    child_must_succeed(pid);
+    spool_unref(chan);
+}
+END_TEST
+
+static int make_source(spool_chan **ret, int which)
+{
+    if (which == 0)
+        return spool_never(ret);
+    if (which == 1)
+        return spool_tick(ret, 3600 * SEC);
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR1);
+    must_be(pthread_sigmask(SIG_BLOCK, &mask, NULL), 0);
+    return spool_signal(ret, &mask);
+}
+
+/* The kernel's objects are shared by both: closing in one is not to be seen by the other. */
+START_TEST(closing_in_the_child_is_its_own)
+{
+    spool_chan *chan = NULL;
+    uint64_t elem[16];
+    must_be(make_source(&chan, _i), 0);
+    int fd = spool_fd(chan);
+    must(fd >= 0);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHILD_MUST(spool_close(chan) == 0);
+        CHILD_MUST(!spool_alive(chan));
+        CHILD_MUST(spool_try_get(chan, elem) == -EPIPE);
+        spool_unref(chan);
+        exit(EXIT_SUCCESS);
+    }
+    child_must_succeed(pid);
+    must(spool_alive(chan));
+    must(!fd_readable(fd));
+    must_be(spool_try_get(chan, elem), -EAGAIN);
+    must_be(spool_close(chan), 0);
+    must(fd_readable(fd));
+    spool_unref(chan);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("fork");
+    TCase *tc = case_new(suite, "go");
+    tcase_add_test(tc, threads_do_not_go_over);
+    tcase_add_test(tc, forked_inside_a_thread);
+    tc = case_new(suite, "close");
+    tcase_add_loop_test(tc, closing_in_the_child_is_its_own, 0, 3);
+    return run_suite(suite, "fork");
+}
