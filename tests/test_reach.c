@@ -132,6 +132,25 @@ START_TEST(many_signals)
 }
 END_TEST
 
+/* No sum or product overflows on the way to what the elements' own size allows. */
+START_TEST(sizes_that_no_machine_has)
+{
+    const size_t sizes[] = {0, 1, 8, 9, 16, 200, 4096, SIZE_MAX / 16};
+    for (size_t divisor = 1; divisor <= 64; divisor++) {
+        for (size_t less = 1; less <= 4097; less = less * 2 + 15) {
+            for (size_t i = 0; i < COUNT(sizes); i++) {
+                spool_chan *a = NULL, *b = NULL;
+                size_t capacity = SIZE_MAX / divisor - less, product;
+                int want = __builtin_mul_overflow(sizes[i], capacity, &product) ? -EOVERFLOW : -ENOMEM;
+                must_be(spool_chan_new(&a, sizes[i], capacity), want);
+                must_be(spool_pair_new(&a, &b, sizes[i], capacity), want);
+                must(!a && !b);
+            }
+        }
+    }
+}
+END_TEST
+
 static void return_at_once(void *arg)
 {
     (void)arg;
@@ -164,6 +183,8 @@ int main(void)
     tc = case_new(suite, "descriptors");
     tcase_add_test(tc, descriptor_that_was_replaced);
     tcase_add_loop_test(tc, descriptor_that_was_closed_too_early, 0, 2);
+    tc = case_new(suite, "sizes");
+    tcase_add_test(tc, sizes_that_no_machine_has);
     tc = case_new(suite, "again");
     tcase_add_loop_test(tc, closed_and_asked_for_ever, 0, 2);
     tcase_add_test(tc, many_signals);

@@ -144,7 +144,7 @@ static void bad_select(struct input *in)
 
 static void do_call(struct input *in)
 {
-    uint8_t what = take(in) % 32;
+    uint8_t what = take(in) % 42;
     int end = what < 26 && what > 1 ? pick_end(in) : 0;
     if (end < 0)
         what = 0;
