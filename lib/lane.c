@@ -282,7 +282,25 @@ ssize_t spool__lane_try(struct spool__lane *lane, enum spool__side side, void *e
     if (ret != -EAGAIN || !spool__gate_drain(&lane->gates[side]))
         return ret;
     wake_if_ready(lane, side);
-    return do_some(lane, side, elems, n);
+    ret = do_some(lane, side, elems, n);
+    if (ret == -EAGAIN)
+        spool__lane_yield_to(lane, side);
+    return ret;
+}
+
+/*
+ * To be called when an operation could not be done, before its thread sleeps or leaves it to a poller. Then the other
+ * side can go on: a full ring has elements, an empty one room. Whoever made it so wakes those who wait for that, but
+ * may have stopped before; and if nobody can do the next operation, which would make up for it, nobody ever would.
+ */
+void spool__lane_yield_to(struct spool__lane *lane, enum spool__side side)
+{
+    if (lane->flavour != SPOOL__RING)
+        return;
+    /* The look at the queue before the look at the gate; pairs with the fences in announce, arm and drain. */
+    spool__fence();
+    if (spool__gate_is_waited(&lane->gates[spool__other(side)]))
+        spool__gate_wake_slow(&lane->gates[spool__other(side)]);
 }
 
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side)
@@ -372,6 +390,8 @@ ssize_t spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *
     for (;;) {
         spool__gate_announce(gate);
         ssize_t ret = do_some(lane, side, elems, n);
+        if (ret == -EAGAIN)
+            spool__lane_yield_to(lane, side);
         bool granted = ret != -EAGAIN ? spool__gate_leave(gate) : spool__gate_sleep(gate, deadline);
         bool late = ret == -EAGAIN && !granted;
         if (ret == -EAGAIN)

@@ -62,6 +62,8 @@ size_t spool__lane_step(const struct spool__lane *lane, enum spool__side side);
 bool spool__lane_takes_puts(const struct spool__lane *lane);
 /* After a grant was used up, or is not needed: wakes one more waiter if there is work for it. */
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side);
+/* Before one waits who could not do it: wakes one of the other side, whom a thread that stopped may have left asleep. */
+void spool__lane_yield_to(struct spool__lane *lane, enum spool__side side);
 
 /* 0 or -EALREADY. Also of the twin; wakes all. */
 int spool__lane_close(struct spool__lane *lane);

@@ -117,6 +117,8 @@ static bool try_case(struct spool_select *s, int index, bool arm)
         if (r != -EAGAIN) {
             spool__select_disarm(s, w);
             spool__select_list_watch(s, c->watch);
+        } else {
+            spool__lane_yield_to(w->lane, watch_side(w));
         }
     }
     if (r == -EAGAIN) {

@@ -207,6 +207,46 @@ START_TEST(test_last_of_a_closed_channel)
 }
 END_TEST
 
+/*
+ * A publisher stopped before its look, and left the ring full: the next put cannot make up for it. So who waits for
+ * room wakes who sleeps beside the elements, and the other way round.
+ */
+START_TEST(test_stopped_and_full)
+{
+    uint64_t value = 7, got = 0;
+    struct worker w;
+    spool_chan *c = NULL;
+    spool_select *s = NULL;
+    bool selects = _i & 1, gets = _i & 2;
+    struct spool__lane *lane;
+
+    must_be(spool_chan_new(&c, sizeof(value), 1), 0);
+    lane = spool__chan_lane(c, SPOOL__PUT);
+    must_be(spool_select_new(&s), 0);
+    must_be(gets ? spool_select_get(s, c, &got) : spool_select_put(s, c, &value), 0);
+    if (gets)
+        must_be(spool_put(c, &value), 0);
+    memset(&w, 0, sizeof(w));
+    w.chan = c;
+    w.elem = gets ? &value : &got;
+    worker_start(&w, gets ? worker_put : worker_get);
+    worker_wait_asleep(&w);
+    if (gets)
+        must_be(spool__ring_get(&lane->ring, &got), 0);
+    else
+        must_be(spool__ring_put(&lane->ring, &value), 0);
+    if (selects)
+        must_be(spool_select_wait(s, DEADLINE), 0);
+    else if (gets)
+        must_be(spool_get_for(c, &got, DEADLINE), 0);
+    else
+        must_be(spool_put_for(c, &value, DEADLINE), 0);
+    must_be(worker_join(&w), 0);
+    spool_select_free(s);
+    spool_unref(c);
+}
+END_TEST
+
 /* A publisher stopped before its look: the thread that the next put wakes takes one element and hands on the other. */
 START_TEST(test_woken_thread_hands_on)
 {
@@ -467,6 +507,7 @@ int main(void)
     tcase_add_test(tc, test_wake_all);
     tcase_add_test(tc, test_time_out);
     tcase_add_test(tc, test_leave_takes_the_grant);
+    tcase_add_loop_test(tc, test_stopped_and_full, 0, 4);
     tcase_add_test(tc, test_stopped_before_futex);
     tcase_add_test(tc, test_stopped_before_futex_of_two);
     tcase_add_test(tc, test_last_of_a_closed_channel);
