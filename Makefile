@@ -62,10 +62,12 @@ programs = $(patsubst $(dir $1)%.c,$(BUILD)/$2%,$(sources))
 lib_objects := $(call objects,lib/*.c)
 tests := $(call programs,tests/test_*.c,tests/)
 stresses := $(call programs,tests/stress*.c,tests/)
+soak := $(BUILD)/tests/soak/soak
 examples := $(call programs,tools/examples/*.c,)
 benches := $(call programs,tools/bench/*.c,bench/)
 bench_runs := $(patsubst $(BUILD)/bench/%,bench-%,$(benches))
-scripts := $(sort $(wildcard tests/*.sh)) $(wildcard tests/models/run)
+# Not in check: it needs compilers and emulators of other processors.
+scripts := $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh))) $(wildcard tests/models/run)
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
 
 # What install copies and uninstall removes, as file:folder.
@@ -80,7 +82,7 @@ say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress $(bench_runs) help FORCE
+.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports $(bench_runs) help FORCE
 
 all: $(libs)
 
@@ -132,6 +134,9 @@ define link_program
 	@mkdir -p $(@D)
 	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) -o $@ $^ -pthread $(URING_LIBS)
 endef
+
+$(soak): $(BUILD)/tests/soak/soak.o $(BUILD)/libspool.a
+	$(link_program)
 
 $(examples): $(BUILD)/%: $(BUILD)/tools/examples/%.o $(BUILD)/libspool.a
 	$(link_program)
@@ -187,12 +192,12 @@ demo: $(examples)
 
 # A sanitizer sees the programs; the scripts look at system calls, installed files and models, which it would disturb.
 check: check-build
-	@$(run_env) tests/run $(tests) $(stresses) $(if $(SAN),,$(scripts))
+	@$(run_env) tests/run $(tests) $(stresses) $(soak) $(if $(SAN),,$(scripts))
 
 check-quick: check-build
-	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses)
+	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses) $(soak)
 
-check-build: $(libs) $(examples) $(benches) $(tests) $(stresses)
+check-build: $(libs) $(examples) $(benches) $(tests) $(stresses) $(soak)
 
 # Messages, puts and rounds of the long runs.
 CHURN = 100000000
@@ -206,6 +211,15 @@ stress: $(stresses)
 	$(BUILD)/tests/stress -n $(PAIR) pair
 	$(BUILD)/tests/stress -n $(STREAM) stream
 
+# Its figures add up over runs.
+HOURS = 1
+
+soak: $(soak)
+	$(soak) -t $$(($(HOURS) * 3600)) -a $(BUILD)/soak.totals
+
+ports:
+	@$(run_env) tests/run tests/ports.sh
+
 help:
 	@printf '%s\n' 'Targets:' \
 	'  all          libspool.a and $(realname), in $(BUILD)/' \
@@ -217,6 +231,8 @@ help:
 	'  check-quick  the test programs at a twentieth of their length' \
 	'  stress       the stress program for hours, with CHURN=$(CHURN) HERD=$(HERD)' \
 	'               PAIR=$(PAIR) STREAM=$(STREAM)' \
+	'  soak         messages through every flavour for HOURS=$(HOURS), each checked' \
+	'  ports        build for other processors and run there, by qemu-user' \
 	'  bench-NAME   a benchmark of tools/bench: $(bench_runs)' \
 	'  clean        remove $(BUILD)/' \
 	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir BUILD' \
@@ -226,6 +242,6 @@ help:
 	'  URING_CFLAGS URING_LIBS  where liburing is; pkg-config is asked unless they are set' \
 	'  SAN=LIST     build with sanitizers, for example SAN=address,undefined or SAN=thread'
 
--include $(lib_objects:.o=.d) $(patsubst %,$(BUILD)/tests/%.d,$(notdir $(tests) $(stresses))) \
+-include $(soak).d $(lib_objects:.o=.d) $(patsubst %,$(BUILD)/tests/%.d,$(notdir $(tests) $(stresses))) \
 	$(patsubst %,$(BUILD)/tools/examples/%.d,$(notdir $(examples))) \
 	$(patsubst %,$(BUILD)/tools/bench/%.d,$(notdir $(benches)))

@@ -15,10 +15,13 @@
 #define STATE UINT64_C(7)
 #define CELL UINT64_C(8) /* times the number of the cell */
 
+/* lib/sys.h's stand-ins may make them small, so that a few elements show what many do. */
+#ifndef SEGMENT_BYTES
 #define SEGMENT_BYTES 65536
-#define FIRST_BYTES 2048 /* of the first segment's slots and cells */
 #define FIRST_SLOTS 32
 #define SLOTS_MIN 4 /* of each further segment */
+#endif
+#define FIRST_BYTES 2048 /* of the first segment's slots and cells */
 
 struct op {
     struct spool__hazard *hazard;

@@ -3,7 +3,9 @@
 
 #include <pthread.h>
 
+#ifndef RECORDS
 #define RECORDS 63 /* with the two words in front, a page */
+#endif
 
 /* Batches are only ever added, and records change owners. */
 struct batch {

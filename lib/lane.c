@@ -5,8 +5,10 @@
  * Spinning before parking: a wake across processors costs some 25 us in a virtual machine, so look again for about a
  * microsecond, then let others run some times, then park. With one processor only the other threads can bring work.
  */
+#ifndef SPIN_PAUSES
 #define SPIN_PAUSES 64u
 #define SPIN_YIELDS 20u
+#endif
 
 bool spool__spin(unsigned *turns)
 {

@@ -9,7 +9,9 @@
  * A select looks for a shorter while than others whether it has met: it does not see then what else happens to it, and
  * on a busy machine each of the later turns lets others run for long.
  */
+#ifndef DOZE_TURNS
 #define DOZE_TURNS 66
+#endif
 
 void spool__meet_init(struct spool__meet *m, size_t elem_size)
 {

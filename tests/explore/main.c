@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "search.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const memories[] = {"sc", "tso", "weak"};
+
+static int usage(void)
+{
+    (void)fprintf(stderr, "usage: explore [OPTION ...] [SCENARIO ...]\n"
+                          "  -l           list the scenarios\n"
+                          "  -m MEMORY    sc, tso or weak; all of them unless given\n"
+                          "  -b BOUND     all runs up to this bound; a scenario's own unless given\n"
+                          "  -B PLUS      that much more than the scenario's own\n"
+                          "  -s SECONDS   at most so long for each scenario and memory; what is not completed is said\n"
+                          "  -r SECONDS   then random runs, for so long each\n"
+                          "  -S SEED      of the first random run\n"
+                          "  -q           stop at the first failure, and show no trace\n"
+                          "  -c CHOICES   make the run that a failure has printed, and trace it\n");
+    return 2;
+}
+
+static int list(void)
+{
+    for (size_t i = 0; i < ex_n_scenarios; i++)
+        (void)printf("%-20s %s\n", ex_scenarios[i].name, ex_scenarios[i].about);
+    return 0;
+}
+
+static bool is_wanted(const struct ex_scenario *s, char **names)
+{
+    if (!*names)
+        return true;
+    for (; *names; names++) {
+        size_t n = strlen(*names);
+        if (strcmp(s->name, *names) == 0 || (n > 0 && (*names)[n - 1] == '-' && strncmp(s->name, *names, n) == 0))
+            return true;
+    }
+    return false;
+}
+
+static void report(const struct ex_scenario *s, enum ex_memory memory, struct ex_result *r, bool quiet)
+{
+    if (!quiet) {
+        ex_shrink(s, memory, r);
+        (void)printf("---- %s, %s: the schedule, made as plain as it still fails\n", s->name, memories[memory]);
+        ex_show(s, memory);
+        (void)printf("---- %s\n", r->message);
+        (void)printf("---- again: explore -m %s -c ", memories[memory]);
+        ex_print_choices();
+        (void)printf(" %s\n", s->name);
+    }
+    (void)printf("not ok %s-%s %s\n", s->name, memories[memory], r->message);
+}
+
+static bool explore(const struct ex_scenario *s, enum ex_memory memory, int bound, double seconds, double random,
+                    uint64_t seed, bool quiet, uint64_t *runs)
+{
+    double begin = ex_seconds(), end = begin + seconds;
+    struct ex_result r = {.runs = 0};
+    uint64_t all = 0;
+    int done = -1;
+    ex_forget_shared();
+    for (int b = 0; b <= bound; b++) {
+        r = ex_search(s, memory, b, end - ex_seconds());
+        all += r.runs;
+        if (r.failed || !r.complete)
+            break;
+        done = b;
+    }
+    uint64_t at_random = 0;
+    if (!r.failed && random > 0) {
+        r = ex_random(s, memory, seed, 3, random);
+        at_random = r.runs;
+    }
+    *runs += all + at_random;
+    if (r.failed) {
+        if (at_random)
+            (void)printf("found at random, seed %llu, run %llu\n", (unsigned long long)seed,
+                         (unsigned long long)at_random);
+        report(s, memory, &r, quiet);
+        return false;
+    }
+    (void)printf("%s %s-%s bound %d of %d, %llu runs, %llu at random, %.1f s\n", done == bound ? "ok" : "cut", s->name,
+                 memories[memory], done, bound, (unsigned long long)all, (unsigned long long)at_random,
+                 ex_seconds() - begin);
+    (void)fflush(stdout);
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    int bound = -1, more = 0, memory = -1, option, failed = 0, passed = 0;
+    double seconds = 1e9, random = 0;
+    uint64_t seed = 1, runs = 0;
+    bool quiet = false;
+    const char *choices = NULL;
+    while ((option = getopt(argc, argv, "lm:b:B:s:r:S:qc:")) != -1) {
+        switch (option) {
+        case 'l':
+            return list();
+        case 'm':
+            for (memory = 2; memory >= 0 && strcmp(optarg, memories[memory]) != 0;)
+                memory--;
+            if (memory < 0)
+                return usage();
+            break;
+        case 'b':
+            bound = atoi(optarg);
+            break;
+        case 'B':
+            more = atoi(optarg);
+            break;
+        case 's':
+            seconds = atof(optarg);
+            break;
+        case 'r':
+            random = atof(optarg);
+            break;
+        case 'S':
+            seed = strtoull(optarg, NULL, 0);
+            break;
+        case 'q':
+            quiet = true;
+            break;
+        case 'c':
+            choices = optarg;
+            break;
+        default:
+            return usage();
+        }
+    }
+    for (size_t i = 0; i < ex_n_scenarios; i++) {
+        const struct ex_scenario *s = &ex_scenarios[i];
+        if (!is_wanted(s, argv + optind))
+            continue;
+        for (int m = 0; m < 3; m++) {
+            if (memory >= 0 && m != memory)
+                continue;
+            if (choices) {
+                if (!ex_read_choices(choices))
+                    return usage();
+                ex_show(s, (enum ex_memory)m);
+                (void)ex_read_choices(choices);
+                struct ex_result r = ex_replay(s, (enum ex_memory)m);
+                (void)printf("---- %s\n", r.failed ? r.message : "all was well");
+                return r.failed;
+            }
+            int b = bound >= 0 ? bound : s->bound[m] + more;
+            if (explore(s, (enum ex_memory)m, b, seconds, random, seed, quiet, &runs)) {
+                passed++;
+            } else {
+                failed++;
+                if (quiet)
+                    return 1;
+            }
+        }
+    }
+    (void)printf("figure explore.runs %llu\n%d passed, %d failed, 0 skipped\n", (unsigned long long)runs, passed,
+                 failed);
+    return failed > 0 || passed == 0;
+}
