@@ -33,10 +33,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct spool__worker *idle;
 static unsigned n_idle;
 static unsigned n_running;
-static unsigned n_started;   /* for default names */
-static uint32_t rest_count;  /* futex: how often n_running has become 0 */
-static unsigned n_waiting;   /* in spool_go_wait */
+static unsigned n_started;  /* for default names */
+static uint32_t rest_count; /* futex: how often n_running has become 0 */
+static unsigned n_waiting;  /* in spool_go_wait */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static bool cares_for_fork; /* a child of this process will find the above as it has to be */
 
 static _Thread_local spool_chan *self;
 
@@ -224,7 +225,21 @@ static void after_fork_child(void)
 
 static void care_for_fork(void)
 {
-    (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0)
+        spool__store(&cares_for_fork, true, RELEASE);
+}
+
+/* 0 or -ENOMEM: without it a child would give its functions to threads that it has not got. */
+static int need_care_for_fork(void)
+{
+    (void)pthread_once(&fork_once, care_for_fork);
+    if (spool__load(&cares_for_fork, ACQUIRE))
+        return 0;
+    (void)pthread_mutex_lock(&lock);
+    if (!cares_for_fork)
+        care_for_fork();
+    (void)pthread_mutex_unlock(&lock);
+    return spool__load(&cares_for_fork, ACQUIRE) ? 0 : -ENOMEM;
 }
 
 int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_size, size_t capacity)
@@ -232,8 +247,9 @@ int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_siz
     spool_chan *outer, *inner;
     if (!ret || !fn)
         return -EINVAL;
-    (void)pthread_once(&fork_once, care_for_fork);
-    int r = spool_pair_new(&outer, &inner, elem_size, capacity);
+    int r = need_care_for_fork();
+    if (r == 0)
+        r = spool_pair_new(&outer, &inner, elem_size, capacity);
     if (r < 0)
         return r;
     struct spool__worker *w = take_idle();

@@ -110,6 +110,7 @@ const struct fault_rule fault_rules[] = {
     AS_IT_IS(F_THREAD, EAGAIN),
     AS_IT_IS(F_ATTR, ENOMEM),
     HIDDEN(F_SET_NAME, EMFILE, INSTEAD, ANY), /* it opens a file of /proc */
+    AS_IT_IS(F_ATFORK, ENOMEM),
     HIDDEN(F_KEY, EAGAIN, INSTEAD, ANY),      /* PTHREAD_KEYS_MAX */
     HIDDEN(F_SET_KEY, ENOMEM, INSTEAD, ANY),
     AS_IT_IS(F_RING_INIT, ENOMEM),

@@ -12,7 +12,7 @@ const struct scene scenes[] = {
     {.name = "strangers", .run = run_strangers},
     {.name = "many_threads", .run = run_many_threads, .kth_max = 12},
     {.name = "first_use", .run = run_first_use, .alone = true},
-    {.name = "contended", .run = run_contended, .kth_max = 2},
+    {.name = "contended", .run = run_contended, .kth_max = 1},
     {.name = "select", .run = run_select},
     {.name = "select_stale", .run = run_select_stale},
     {.name = "select_many", .run = run_select_many},

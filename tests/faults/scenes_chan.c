@@ -307,7 +307,7 @@ void run_first_use(void)
 
 /* ---- A lock that is wanted ------------------------------------------------------------------------------------ */
 
-enum { RIVALS = 6, TURNS = 2, HUGE_ELEM = 1 << 20 };
+enum { RIVALS = 6, TURNS = 2, HUGE_ELEM = 4 << 20 };
 
 static spool_chan *rivals_share;
 
