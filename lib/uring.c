@@ -21,6 +21,9 @@
 #define PAUSE_FIRST 500000 /* doubled before each */
 #define PAUSE_MAX 512000000
 
+/* How often a close tries to have a completion that wakes who waits. */
+#define NOP_TRIES 100
+
 /*
  * The ring's two queues have a lock each: puts have *submitting*, gets the one of the source. Who needs both takes the
  * source's first. What one side counts and the other reads is written by one side alone, so there is nothing to add up
@@ -382,8 +385,15 @@ static void uring_shut(struct spool__source *src)
     /* A put that began before has ended once the lock was had, and any other one sees the close. */
     spool__lock(&u->submitting);
     bool drained = under_way(u) <= 0;
+    bool shown = !drained;
+    for (int i = 0; !shown && i < NOP_TRIES; i++) {
+        shown = submit_own(u, OWN_NOP);
+        /* The kernel is short of memory, and to wait for completions would be to no end. */
+        if (!shown)
+            spool__yield();
+    }
     /* Without a completion nobody who waits is woken, but who looks finds an entry that was there before. */
-    if (drained && !submit_own(u, OWN_NOP))
+    if (!shown)
         spool__store(u->ring.cq.khead, spool__load(u->ring.cq.ktail, RELAXED) - 1, RELEASE);
     spool__unlock(&u->submitting);
     ring_bell(u);

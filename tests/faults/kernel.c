@@ -111,7 +111,7 @@ const struct fault_rule fault_rules[] = {
     AS_IT_IS(F_ATTR, ENOMEM),
     HIDDEN(F_SET_NAME, EMFILE, INSTEAD, ANY), /* it opens a file of /proc */
     AS_IT_IS(F_ATFORK, ENOMEM),
-    HIDDEN(F_KEY, EAGAIN, INSTEAD, ANY),      /* PTHREAD_KEYS_MAX */
+    HIDDEN(F_KEY, EAGAIN, INSTEAD, ANY), /* PTHREAD_KEYS_MAX */
     HIDDEN(F_SET_KEY, ENOMEM, INSTEAD, ANY),
     AS_IT_IS(F_RING_INIT, ENOMEM),
     AS_IT_IS(F_RING_INIT, EMFILE),
@@ -120,6 +120,8 @@ const struct fault_rule fault_rules[] = {
     AS_IT_IS(F_RING_INIT, ENOSYS),
     {F_RING_INIT, EINVAL, INSTEAD, ANY, EINVAL, "queue_init"}, /* a flag that is not known */
     HIDDEN(F_RING_SUBMIT, EINTR, INSTEAD, ANY),
+    {F_RING_SUBMIT, EAGAIN, INSTEAD, ANY, ENOMEM, NULL}, /* no memory; told if there is no completion to wait for */
+    {F_RING_SUBMIT, EBUSY, INSTEAD, ANY, ENOMEM, NULL},
     HIDDEN(F_RING_CANCEL, EINVAL, INSTEAD, ANY), /* before 6.0 */
     HIDDEN(F_RING_CANCEL, EINTR, INSTEAD, ANY),
     HIDDEN(F_RING_CANCEL, EALREADY, INSTEAD, ANY),
