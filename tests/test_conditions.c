@@ -20,9 +20,13 @@ static void count_nothing(int signo)
     (void)signo;
 }
 
+/* Threads begin when the storms are there. */
+static atomic_bool begins;
+
 /* Puts, gets, timed calls and a select, each in a thread that is interrupted 10,000 times a second. */
 static int put_all(struct worker *w)
 {
+    wait_until(atomic_load(&begins));
     for (uint64_t i = 1; i <= w->count; i++)
         must_be(i % 2 ? spool_put(w->chan, &i) : spool_put_for(w->chan, &i, DEADLINE), 0);
     return 0;
@@ -32,6 +36,7 @@ static int get_all(struct worker *w)
 {
     spool_select *sel = select_of();
     uint64_t v = 0;
+    wait_until(atomic_load(&begins));
     must_be(spool_select_get(sel, w->chan, &v), 0);
     for (uint64_t i = 1; i <= w->count; i++) {
         if (i % 3 == 0)
@@ -65,6 +70,7 @@ START_TEST(a_storm_of_signals_on_everybody)
         wait_until(atomic_load(&w[i].tid) > 0);
         storms[i] = storm_begin(atomic_load(&w[i].tid), SIGUSR1, 100 * US);
     }
+    atomic_store(&begins, true);
     for (int i = 0; i < 2; i++) {
         must_be(worker_join(&w[i]), 0);
         storm_end(storms[i]);
