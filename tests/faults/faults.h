@@ -24,6 +24,9 @@
 #define ck_abort_msg(...) scene_wrong(__FILE__, __LINE__, __VA_ARGS__)
 void scene_wrong(const char *file, int line, const char *format, ...) __attribute__((noreturn, format(printf, 3, 4)));
 
+/* util.h defines them, for programs of one file. */
+const char *__asan_default_options(void) __attribute__((weak));
+const char *__tsan_default_options(void) __attribute__((weak));
 #include "util.h"
 
 #include <sys/epoll.h>
