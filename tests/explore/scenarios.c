@@ -360,11 +360,12 @@ static void select_put_select(void)
     (void)select_wait(&s, 100);
     select_free(&s);
 }
-static void select_within_too(void)
+static void select_both_within(void)
 {
     struct sel s;
     select_new(&s);
     select_get(&s, 0);
+    select_get(&s, 1);
     (void)select_wait(&s, 1000);
     select_free(&s);
 }
@@ -600,7 +601,7 @@ const struct ex_scenario ex_scenarios[] = {
     {"select-timeout", "a select whose time runs out passes its wake on",
      ring_1, {put_1, select_within, get_within}, drain_all, 0, {3, 2, 1}},
     {"select-timeout-2", "a select does not run out of time beside an element that it has put",
-     ring_1, {select_put_select, select_within_too}, drain_all, 0, {3, 2, 2}},
+     two_rings, {select_put_select, select_both_within, put_second}, drain_two, 0, {2, 2, 1}},
     {"select-put", "a select puts when there is room",
      ring_full, {select_put_1, get_one, get_one}, drain_all, 0, {2, 2, 1}},
     {"select-close", "a close ends a select", ring_1, {select_until_closed, put_1_then_close}, drain_all, 0, {3, 2, 1}},
