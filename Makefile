@@ -63,6 +63,8 @@ lib_objects := $(call objects,lib/*.c)
 tests := $(call programs,tests/test_*.c,tests/)
 stresses := $(call programs,tests/stress*.c,tests/)
 soak := $(BUILD)/tests/soak/soak
+freeze_objects := $(call objects,tests/freeze/*.c)
+freeze := $(BUILD)/tests/freeze/freeze
 examples := $(call programs,tools/examples/*.c,)
 benches := $(call programs,tools/bench/*.c,bench/)
 bench_runs := $(patsubst $(BUILD)/bench/%,bench-%,$(benches))
@@ -138,6 +140,9 @@ endef
 $(soak): $(BUILD)/tests/soak/soak.o $(BUILD)/libspool.a
 	$(link_program)
 
+$(freeze): $(freeze_objects) $(BUILD)/libspool.a
+	$(link_program)
+
 $(examples): $(BUILD)/%: $(BUILD)/tools/examples/%.o $(BUILD)/libspool.a
 	$(link_program)
 
@@ -197,7 +202,7 @@ check: check-build
 check-quick: check-build
 	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses) $(soak)
 
-check-build: $(libs) $(examples) $(benches) $(tests) $(stresses) $(soak)
+check-build: $(libs) $(examples) $(benches) $(tests) $(stresses) $(soak) $(if $(SAN),,$(freeze))
 
 # Messages, puts and rounds of the long runs.
 CHURN = 100000000
