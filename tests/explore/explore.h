@@ -158,6 +158,7 @@ int ex_history_begin(enum ex_op op, int chan, uint64_t value);
 int ex_history_begin_select(const struct ex_case *cases, int n);
 /* value: what a get got, or a select's get; which: the select's case. */
 void ex_history_end(int call, int result, uint64_t value, int which);
+void ex_history_void(int call);
 void ex_history_check(void);
 
 /* ---- scenarios.c ---------------------------------------------------------------------------------------------- */

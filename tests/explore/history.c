@@ -30,7 +30,7 @@ struct call {
     struct ex_case cases[CASES];
     uint64_t value;
     int result, which;
-    bool ended;
+    bool ended, is_void;
     unsigned began_at, ended_at;
     struct ex_clock begin, end;
 };
@@ -118,6 +118,12 @@ void ex_history_end(int call, int result, uint64_t value, int which)
     c->ended_at = now++;
     c->end = ex_clock();
     print_call(c);
+}
+
+/* It was none after all. */
+void ex_history_void(int call)
+{
+    calls[call].is_void = true;
 }
 
 /* ---- The model ------------------------------------------------------------------------------------------------ */
@@ -314,7 +320,7 @@ void ex_history_check(void)
         key.call[i].thread = c->thread;
         key.call[i].chan = c->chan;
         key.call[i].result = c->result;
-        key.call[i].which = c->which;
+        key.call[i].which = c->is_void ? -1 : c->which;
         key.call[i].value = c->value;
     }
     uint64_t h = hash(&key, sizeof key) ^ (uint64_t)(uintptr_t)ex_scenario;
@@ -326,6 +332,9 @@ void ex_history_check(void)
         memset(seen, 0, sizeof seen);
         for (int i = 0; ex_memory == EX_WEAK && i < n_calls; i++)
             if (changed_nothing(&calls[i]) && calls[i].thread != t)
+                s.done |= UINT32_C(1) << i;
+        for (int i = 0; i < n_calls; i++)
+            if (calls[i].is_void)
                 s.done |= UINT32_C(1) << i;
         if (!explain(&s)) {
             char text[400] = "";

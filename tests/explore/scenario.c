@@ -127,12 +127,17 @@ int put_many(int chan, uint64_t first, int n)
 int get_many(int chan, int n)
 {
     uint64_t elems[8];
-    int call = ex_history_begin(EX_GET, chan, 0);
+    int calls[8];
+    for (int i = 0; i < n; i++)
+        calls[i] = ex_history_begin(EX_GET, chan, 0);
     ssize_t r = spool_get_many(chans[chan], elems, (size_t)n, -1);
-    ex_history_end(call, r < 0 ? (int)r : 0, r < 0 ? 0 : value_of(chan, (unsigned char *)&elems[0]), 0);
-    for (ssize_t i = 1; i < r; i++) {
-        call = ex_history_begin(EX_GET, chan, 0);
-        ex_history_end(call, 0, value_of(chan, (unsigned char *)&elems[i]), 0);
+    for (int i = 0; i < n; i++) {
+        if (i < r)
+            ex_history_end(calls[i], 0, value_of(chan, (unsigned char *)&elems[i]), 0);
+        else if (i == 0)
+            ex_history_end(calls[i], (int)r, 0, 0);
+        else
+            ex_history_void(calls[i]);
     }
     return (int)r;
 }
