@@ -84,7 +84,7 @@ say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports $(bench_runs) help FORCE
+.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports verify verify-long fuzz coverage deps-verify $(bench_runs) help FORCE
 
 all: $(libs)
 
@@ -225,6 +225,22 @@ soak: $(soak)
 ports:
 	@$(run_env) tests/run tests/ports.sh
 
+# Proof beyond the tests; see tests/VERIFY.md.
+verify:
+	@$(run_env) tests/verify
+
+verify-long:
+	@$(run_env) VERIFY_HOURS=$(HOURS) tests/verify long
+
+fuzz:
+	@$(run_env) tests/fuzz/run
+
+coverage:
+	@$(run_env) tests/coverage
+
+deps-verify: deps
+	@$(tool_env) tools/deps --verify
+
 help:
 	@printf '%s\n' 'Targets:' \
 	'  all          libspool.a and $(realname), in $(BUILD)/' \
@@ -237,6 +253,11 @@ help:
 	'  stress       the stress program for hours, with CHURN=$(CHURN) HERD=$(HERD)' \
 	'               PAIR=$(PAIR) STREAM=$(STREAM)' \
 	'  soak         messages through every flavour for HOURS=$(HOURS), each checked' \
+	'  verify       schedules, models, mutants, faults, coverage and more, with a table of figures' \
+	'  verify-long  the same for HOURS=$(HOURS)' \
+	'  deps-verify  deps, and what verify and ports need besides' \
+	'  fuzz         random programs against a model of the library' \
+	'  coverage     lines and branches of lib/ that the tests take' \
 	'  ports        build for other processors and run there, by qemu-user' \
 	'  bench-NAME   a benchmark of tools/bench: $(bench_runs)' \
 	'  clean        remove $(BUILD)/' \
