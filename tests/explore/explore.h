@@ -96,6 +96,7 @@ void ex_check_leaks(void);
 /* Locations known to be used by several threads and changed. */
 extern unsigned ex_n_shared;
 void ex_forget_shared(void);
+extern bool ex_all_is_shared; /* for a run that is made again */
 char *ex_stack(int thread, size_t *ret_bytes);
 
 /* ---- kernel.c: calls as in lib/sys.h ------------------------------------------------------------------------- */
@@ -131,6 +132,8 @@ extern int ex_self;
 unsigned ex_choose(unsigned n, uint32_t costs);
 /* Before each step that others can see: who goes on. */
 void ex_step(void);
+/* Where there is nothing to choose. */
+void ex_skip(void);
 /* The same, and this thread has nothing to do until others have moved. */
 void ex_yield(void);
 /* Until ex_wake(thread); -ETIMEDOUT if the time ran out before. */

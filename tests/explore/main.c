@@ -143,8 +143,8 @@ int main(int argc, char **argv)
             if (choices) {
                 if (!ex_read_choices(choices))
                     return usage();
+                ex_all_is_shared = true;
                 ex_show(s, (enum ex_memory)m);
-                (void)ex_read_choices(choices);
                 struct ex_result r = ex_replay(s, (enum ex_memory)m);
                 (void)printf("---- %s\n", r.failed ? r.message : "all was well");
                 return r.failed;

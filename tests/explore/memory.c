@@ -165,6 +165,7 @@ static uint8_t users_data[sizeof data_image / 4], writers_data[sizeof data_image
 static uint32_t touched[1 << 14];
 static int n_touched;
 unsigned ex_n_shared;
+bool ex_all_is_shared;
 
 void ex_forget_shared(void)
 {
@@ -195,7 +196,8 @@ static void choose_landing(const volatile void *p, unsigned size)
     }
 }
 
-static void step_at(const volatile void *p, bool writes)
+/* Notes the use; whether the location is shared. */
+static bool note_use(const volatile void *p, bool writes)
 {
     size_t at = (uintptr_t)p - (uintptr_t)memory;
     bool is_data = at >= sizeof memory;
@@ -214,15 +216,21 @@ static void step_at(const volatile void *p, bool writes)
             ex_n_shared++;
         }
     }
-    if (s[at])
-        ex_step();
-    choose_landing(p, 1);
+    return s[at];
 }
 
-static bool is_shared(const volatile void *p)
+static void step_if(bool is_shared)
 {
-    size_t at = (uintptr_t)p - (uintptr_t)memory;
-    return at < sizeof memory ? shared[at / 4] : shared_data[((uintptr_t)p - (uintptr_t)__start_ex_data) / 4];
+    if (is_shared || ex_all_is_shared)
+        ex_step();
+    else
+        ex_skip();
+}
+
+static void step_at(const volatile void *p, bool writes)
+{
+    step_if(note_use(p, writes));
+    choose_landing(p, 1);
 }
 
 /* ---- Accesses that are not atomic ----------------------------------------------------------------------------- */
@@ -571,10 +579,9 @@ bool ex_cas(volatile void *p, unsigned size, void *expected, uint64_t v, enum ex
 
 bool ex_cas16(uint64_t pair[2], const uint64_t old[2], const uint64_t new[2], const struct ex_site *site)
 {
-    /* Both halves are shared if one is, and there is one step for both. */
-    step_at(&pair[1], true);
-    if (!is_shared(&pair[1]))
-        step_at(&pair[0], true);
+    bool first = note_use(&pair[0], true), second = note_use(&pair[1], true);
+    step_if(first || second);
+    choose_landing(pair, 16);
     flush();
     struct loc *l[2] = {loc_of(&pair[0], 8), loc_of(&pair[1], 8)};
     for (int i = 0; i < 2; i++)

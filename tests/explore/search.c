@@ -18,7 +18,8 @@
 struct choice {
     uint8_t n, pick;
     uint32_t costs;
-    int left; /* of the bound, before it */
+    int left;       /* of the bound, before it */
+    unsigned place; /* in the run, counted alike whatever is known to be shared */
 };
 
 enum state { NONE, ABLE, BLOCKED, DONE, STOPPED };
@@ -39,7 +40,7 @@ const struct ex_scenario *ex_scenario;
 static struct choice path[CHOICES_MAX];
 static int depth, fixed; /* choices made, and how many of them are given */
 static int left;
-static unsigned steps;
+static unsigned steps, place;
 static bool running, started;
 static jmp_buf driver;
 static char message[512];
@@ -49,6 +50,13 @@ static bool is_random;
 static uint64_t random_state;
 static uint32_t priorities[EX_THREADS], lowest_priority;
 static unsigned changes[16], n_changes, longest;
+
+/* The choices of a run that is made again, by their places. */
+static struct {
+    unsigned place, pick;
+} given[1024];
+static int n_given, next_given;
+static bool is_given;
 
 /* ---- Choices -------------------------------------------------------------------------------------------------- */
 
@@ -65,7 +73,12 @@ static unsigned record(unsigned n, uint32_t costs, unsigned usual)
     if (depth == CHOICES_MAX)
         ex_fail("more than %d choices", CHOICES_MAX);
     struct choice *c = &path[depth];
-    if (depth >= fixed)
+    c->place = place;
+    if (is_given) {
+        bool here = next_given < n_given && given[next_given].place == place;
+        c->pick = (uint8_t)(here ? given[next_given++].pick : 0);
+        c->pick = c->pick < n ? c->pick : 0;
+    } else if (depth >= fixed)
         c->pick = (uint8_t)usual;
     else if (c->pick >= n)
         c->pick = 0; /* only while shrinking, or with choices from elsewhere */
@@ -79,6 +92,7 @@ static unsigned record(unsigned n, uint32_t costs, unsigned usual)
 
 unsigned ex_choose(unsigned n, uint32_t costs)
 {
+    place++;
     return record(n, costs, is_random && draw(4) == 0 ? draw(n) : 0);
 }
 
@@ -125,6 +139,7 @@ static void schedule(bool able, bool polite)
         unsigned n = 0, usual = 0;
         uint32_t costs = 0;
         int others = 0;
+        place++;
         if (++steps > STEPS_MAX)
             ex_fail("more than %d steps: an endless loop", STEPS_MAX);
         for (int t = 1; t < EX_THREADS + 1; t++)
@@ -194,6 +209,11 @@ static void schedule(bool able, bool polite)
         switch_to(may[pick].thread);
         return;
     }
+}
+
+void ex_skip(void)
+{
+    place++;
 }
 
 void ex_step(void)
@@ -343,7 +363,8 @@ static bool run(enum ex_memory memory, int bound)
     started = true;
     depth = 0;
     left = bound;
-    steps = 0;
+    steps = place = 0;
+    next_given = 0;
     ex_self = 0;
     spool__hazard_mine = NULL;
     ex_memory_reset(memory, ex_scenario->flags & EX_REUSE);
@@ -509,22 +530,21 @@ void ex_print_choices(void)
     const char *between = "";
     for (int i = 0; i < fixed; i++)
         if (path[i].pick) {
-            (void)printf("%s%d:%d", between, i, path[i].pick);
+            (void)printf("%s%u:%d", between, path[i].place, path[i].pick);
             between = ",";
         }
 }
 
 bool ex_read_choices(const char *word)
 {
-    fixed = 0;
+    is_given = true;
+    n_given = 0;
     while (*word) {
-        int at, pick, length;
-        if (sscanf(word, "%d:%d%n", &at, &pick, &length) != 2 || at < fixed || at >= CHOICES_MAX || pick < 0 ||
-            pick > 255)
+        int length;
+        if (n_given == (int)(sizeof given / sizeof given[0]) ||
+            sscanf(word, "%u:%u%n", &given[n_given].place, &given[n_given].pick, &length) != 2)
             return false;
-        while (fixed < at)
-            path[fixed++].pick = 0;
-        path[fixed++].pick = (uint8_t)pick;
+        n_given++;
         word += length;
         if (*word == ',')
             word++;
