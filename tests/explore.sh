@@ -13,5 +13,8 @@ x86_64 | aarch64) ;;
 *) echo "skip explore not tried on this processor" && exit 77 ;;
 esac
 tests/explore/build lib "$BUILD/explore" >&2 || exit 1
-[ $# -gt 0 ] || set -- -b 1
-exec "$BUILD/explore/explore" "$@"
+[ $# -eq 0 ] || exec "$BUILD/explore/explore" "$@"
+said=$("$BUILD/explore/explore" -b 1)
+status=$?
+printf '%s\n' "$said" | grep -v '^ok '
+exit $status
