@@ -180,6 +180,7 @@ enum {
     EX_NO_MEMORY = 2, /* maps may fail */
     EX_SPURIOUS = 4,  /* futexes and epoll sets may be interrupted */
     EX_STOPS = 16,    /* thread 1 may stop for ever at any step, and the others must do what they have to do */
+    EX_NO_KEYS = 32,   /* no thread-specific data are to be had, so no hazards */
     EX_DELAYS = 8,    /* any other thread than the next costs one, even if this one cannot go on */
 };
 

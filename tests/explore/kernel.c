@@ -386,7 +386,7 @@ int ex_epoll_wait(int epoll, struct epoll_event *events, int max, int64_t deadli
 
 int ex_key_create(unsigned *ret, void (*destructor)(void *))
 {
-    if (n_keys == KEYS)
+    if (n_keys == KEYS || ex_scenario->flags & EX_NO_KEYS)
         return EAGAIN;
     destructors[n_keys] = destructor;
     *ret = (unsigned)n_keys++;

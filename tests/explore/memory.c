@@ -823,6 +823,17 @@ void __tsan_write_range(void *p, unsigned long bytes)
     ex_plain(p, bytes, true);
 }
 
+void *__tsan_memcpy(void *to, const void *from, size_t bytes);
+void *__tsan_memset(void *to, int byte, size_t bytes);
+void *__tsan_memcpy(void *to, const void *from, size_t bytes)
+{
+    return ex_memcpy(to, from, bytes);
+}
+void *__tsan_memset(void *to, int byte, size_t bytes)
+{
+    return ex_memset(to, byte, bytes);
+}
+
 #define ACCESS(name, bytes, writes)                                                                                    \
     void name(void *p);                                                                                                \
     void name(void *p)                                                                                                 \
