@@ -179,8 +179,9 @@ enum {
     EX_REUSE = 1,     /* freed memory is given out again at once */
     EX_NO_MEMORY = 2, /* maps may fail */
     EX_SPURIOUS = 4,  /* futexes and epoll sets may be interrupted */
+    EX_NO_KEYS = 32,  /* no thread-specific data are to be had, so no hazards */
+    EX_ONE_BARE = 64, /* for thread 2 only */
     EX_STOPS = 16,    /* thread 1 may stop for ever at any step, and the others must do what they have to do */
-    EX_NO_KEYS = 32,   /* no thread-specific data are to be had, so no hazards */
     EX_DELAYS = 8,    /* any other thread than the next costs one, even if this one cannot go on */
 };
 

@@ -395,6 +395,8 @@ int ex_key_create(unsigned *ret, void (*destructor)(void *))
 
 int ex_setspecific(unsigned key, const void *value)
 {
+    if (ex_scenario->flags & EX_ONE_BARE && ex_self == 2)
+        return ENOMEM;
     values[ex_self][key] = value;
     return 0;
 }
