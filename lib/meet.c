@@ -58,14 +58,23 @@ static void transfer(const struct spool__meet *m, enum spool__side side, void *m
         memcpy(side == SPOOL__GET ? mine : theirs, side == SPOOL__GET ? theirs : mine, m->elem_size);
 }
 
-/* Takes a thread's offer off the list and lets the thread go, whose stack it lies on: it is gone then. */
-static void release_thread(struct spool__meet *m, struct spool__offer *o, enum spool__offer_state state)
+/*
+ * Takes a thread's offer off the list and lets the thread go, whose stack it lies on: it is gone then. Returns what is
+ * to be given to wake_thread if the thread sleeps, which would find the meet locked if it were woken before.
+ */
+static uint32_t *release_thread(struct spool__meet *m, struct spool__offer *o, enum spool__offer_state state)
 {
     unlink_offer(m, o);
     count_change(m, o->side, 1);
     /* Release: the element was copied. */
-    if (spool__swap(&o->state, (uint32_t)state, ACQ_REL) == SPOOL__OFFER_SLEPT_ON)
-        (void)spool__sys_futex_wake(&o->state, 1);
+    return spool__swap(&o->state, (uint32_t)state, ACQ_REL) == SPOOL__OFFER_SLEPT_ON ? &o->state : NULL;
+}
+
+/* The thread may be awake already, and gone: then the address is nobody's, or somebody's who looks again. */
+static void wake_thread(uint32_t *sleeper)
+{
+    if (sleeper)
+        (void)spool__sys_futex_wake(sleeper, 1);
 }
 
 static bool is_open(const struct spool__party *p)
@@ -150,12 +159,13 @@ static void tell_others(struct spool__meet *m, enum spool__side others, const st
 }
 
 /* For somebody who has no open offer: takes o if that can be, and otherwise hints at it if the caller will wait. */
-static bool take(struct spool__meet *m, struct spool__offer *o, enum spool__side side, void *elem, bool will_wait)
+static bool take(struct spool__meet *m, struct spool__offer *o, enum spool__side side, void *elem, bool will_wait,
+                 uint32_t **ret_sleeper)
 {
     struct spool__party *p = o->party;
     if (!p) {
         transfer(m, side, elem, o->elem);
-        release_thread(m, o, SPOOL__OFFER_MET);
+        *ret_sleeper = release_thread(m, o, SPOOL__OFFER_MET);
         return true;
     }
     /* A party that opens after this look finds the hint that is there, and then waits for the meet's lock. */
@@ -175,13 +185,13 @@ static bool take(struct spool__meet *m, struct spool__offer *o, enum spool__side
     return open;
 }
 
-static int take_any(struct spool__meet *m, enum spool__side side, void *elem, bool will_wait)
+static int take_any(struct spool__meet *m, enum spool__side side, void *elem, bool will_wait, uint32_t **ret_sleeper)
 {
     if (m->is_closed)
         return -EPIPE;
     for (struct spool__offer *o = m->sides[spool__other(side)].first, *next; o; o = next) {
         next = o->next;
-        if (take(m, o, side, elem, will_wait))
+        if (take(m, o, side, elem, will_wait, ret_sleeper))
             return 0;
     }
     return -EAGAIN;
@@ -196,9 +206,11 @@ int spool__meet_try(struct spool__meet *m, enum spool__side side, void *elem)
 {
     if (is_deserted(m, side))
         return -EAGAIN;
+    uint32_t *sleeper = NULL;
     spool__lock(&m->lock);
-    int ret = take_any(m, side, elem, false);
+    int ret = take_any(m, side, elem, false, &sleeper);
     spool__unlock(&m->lock);
+    wake_thread(sleeper);
     return ret;
 }
 
@@ -206,8 +218,9 @@ int spool__meet_try(struct spool__meet *m, enum spool__side side, void *elem)
 
 int spool__meet_offer(struct spool__meet *m, struct spool__offer *o, enum spool__side side, void *elem)
 {
+    uint32_t *sleeper = NULL;
     spool__lock(&m->lock);
-    int ret = take_any(m, side, elem, true);
+    int ret = take_any(m, side, elem, true, &sleeper);
     if (ret == -EAGAIN) {
         *o = (struct spool__offer){.side = side, .elem = elem, .state = SPOOL__OFFER_OPEN};
         append(m, o);
@@ -215,6 +228,7 @@ int spool__meet_offer(struct spool__meet *m, struct spool__offer *o, enum spool_
         tell_others(m, spool__other(side), NULL);
     }
     spool__unlock(&m->lock);
+    wake_thread(sleeper);
     return ret;
 }
 
@@ -278,7 +292,7 @@ int spool__meet_close(struct spool__meet *m)
             if (o->party)
                 nudge(o);
             else
-                release_thread(m, o, SPOOL__OFFER_CLOSED);
+                wake_thread(release_thread(m, o, SPOOL__OFFER_CLOSED));
         }
     }
     spool__unlock(&m->lock);
@@ -393,8 +407,8 @@ static void lock_both(struct spool__party *a, struct spool__party *b)
     spool__lock(a_first ? &b->lock : &a->lock);
 }
 
-/* For the thread of an open party, whose offer o is: takes other if both can still be taken. */
-static void take_for_party(struct spool__meet *m, struct spool__offer *o, struct spool__offer *other)
+/* For the thread of an open party, whose offer o is: takes other if both can still be taken. Returns whom to wake. */
+static uint32_t *take_for_party(struct spool__meet *m, struct spool__offer *o, struct spool__offer *other)
 {
     struct spool__party *mine = o->party, *theirs = other->party;
     if (theirs)
@@ -410,10 +424,11 @@ static void take_for_party(struct spool__meet *m, struct spool__offer *o, struct
     if (theirs)
         spool__unlock(&theirs->lock);
     spool__unlock(&mine->lock);
-    if (both && theirs)
+    if (both && !theirs)
+        return release_thread(m, other, SPOOL__OFFER_MET);
+    if (both)
         tell_met(m, other, is_asleep);
-    else if (both)
-        release_thread(m, other, SPOOL__OFFER_MET);
+    return NULL;
 }
 
 bool spool__meet_seek(struct spool__offer *o)
@@ -421,6 +436,7 @@ bool spool__meet_seek(struct spool__offer *o)
     struct spool__meet *m = o->meet;
     struct spool__party *p = o->party;
     enum spool__side others = spool__other(o->side);
+    uint32_t *sleeper = NULL;
     spool__lock(&m->lock);
     bool closed = m->is_closed && (o->can_be_taken || o->observes);
     for (struct spool__offer *other = m->sides[others].first, *next; other && is_open(p); other = next) {
@@ -428,7 +444,7 @@ bool spool__meet_seek(struct spool__offer *o)
         if (other->party == p || (other->party && !(other->can_be_taken && is_open(other->party))))
             continue;
         if (o->can_be_taken)
-            take_for_party(m, o, other);
+            sleeper = take_for_party(m, o, other);
         else if (o->observes)
             show(o);
     }
@@ -437,6 +453,7 @@ bool spool__meet_seek(struct spool__offer *o)
     else if (o->can_be_taken && is_open(p))
         tell_others(m, others, p);
     spool__unlock(&m->lock);
+    wake_thread(sleeper);
     return closed || !is_open(p);
 }
 
