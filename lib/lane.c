@@ -10,9 +10,17 @@
 #define SPIN_YIELDS 20u
 #endif
 
+/*
+ * A yield that took longer found others who want the processor: it costs a turn of all of them, where who is woken from
+ * a park does not stand at the end of their queue. So as many waits that follow, of any thread, do without.
+ */
+#define YIELD_MAX_NS 50000
+#define YIELD_RESTS 100u
+
 bool spool__spin(unsigned *turns)
 {
     static int cpus; /* 0: not asked yet. Every thread that asks at once finds the same. */
+    static unsigned rests;
     int n = spool__load(&cpus, RELAXED);
     if (n == 0) {
         n = spool__sys_cpus();
@@ -22,10 +30,25 @@ bool spool__spin(unsigned *turns)
         *turns = SPIN_PAUSES;
     if (*turns == SPIN_PAUSES + SPIN_YIELDS)
         return false;
-    if ((*turns)++ < SPIN_PAUSES)
+    if (*turns < SPIN_PAUSES) {
+        ++*turns;
         spool__pause();
-    else
-        spool__yield();
+        return true;
+    }
+    /* That threads which count down at once count once does no harm. */
+    unsigned rest = spool__load(&rests, RELAXED);
+    if (rest > 0) {
+        spool__store(&rests, rest - 1, RELAXED);
+        *turns = SPIN_PAUSES + SPIN_YIELDS;
+        return false;
+    }
+    ++*turns;
+    int64_t begin = spool__sys_now();
+    spool__yield();
+    if (spool__sys_now() - begin > YIELD_MAX_NS) {
+        spool__store(&rests, YIELD_RESTS, RELAXED);
+        *turns = SPIN_PAUSES + SPIN_YIELDS;
+    }
     return true;
 }
 

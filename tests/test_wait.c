@@ -168,6 +168,58 @@ START_TEST(test_in_time)
 }
 END_TEST
 
+/* ---- A busy machine ------------------------------------------------------------------------------------------- */
+
+/* What others take of a processor that is yielded to them; the clock goes on meanwhile. 0: as it is. */
+static int64_t others_take;
+static _Atomic int64_t taken;
+static atomic_int yields;
+
+int __real_sched_yield(void);
+int __wrap_sched_yield(void);
+int __real_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
+
+int __wrap_sched_yield(void)
+{
+    if (others_take == 0)
+        return __real_sched_yield();
+    atomic_fetch_add(&yields, 1);
+    atomic_fetch_add(&taken, others_take);
+    return 0;
+}
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
+{
+    int r = __real_clock_gettime(id, ts);
+    int64_t ns = ts->tv_nsec + atomic_load(&taken);
+
+    ts->tv_sec += ns / SEC;
+    ts->tv_nsec = ns % SEC;
+    return r;
+}
+
+/* Who waits goes to sleep instead of giving its turn away again and again, and so does who waits next. */
+START_TEST(test_yields_to_others_once)
+{
+    bool putting = is_putting(_i);
+    spool_chan *c = chan_that_blocks(_i, 8);
+    uint64_t v = 1;
+    uint64_t other = 2;
+    struct worker w = {.chan = c, .elem = &v};
+
+    others_take = 3 * MS;
+    for (int i = 0; i < 3; i++) {
+        worker_start(&w, putting ? worker_put : worker_get);
+        worker_wait_asleep(&w);
+        must_be(atomic_load(&yields), 1);
+        must_be(putting ? spool_try_get(c, &other) : spool_try_put(c, &other), 0);
+        must_be(worker_join(&w), 0);
+    }
+    spool_unref(c);
+}
+END_TEST
+
 /* ---- Interruptions -------------------------------------------------------------------------------------------- */
 
 static atomic_long interruptions;
@@ -816,6 +868,7 @@ int main(void)
     tcase_add_loop_test(tc, test_timeout_0, 0, 3);
     tcase_add_loop_test(tc, test_timeout_extreme, 0, N_WAITS);
     tcase_add_loop_test(tc, test_in_time, 0, N_WAITS);
+    tcase_add_loop_test(tc, test_yields_to_others_once, 0, N_WAITS);
 
     tc = case_new(s, "signals");
     tcase_add_loop_test(tc, test_eintr_storm, 0, N_WAITS);
