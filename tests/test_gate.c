@@ -30,7 +30,8 @@ static void start_sleepers(struct spool__gate *g, struct worker *w, size_t n, in
         w[i].timeout_ns = timeout_ns;
         worker_start(&w[i], sleeper);
     }
-    for (size_t i = 0; i < n; i++)
+    /* Those with a limit may be awake again before this thread has looked. */
+    for (size_t i = 0; i < n && timeout_ns == 0; i++)
         worker_wait_asleep(&w[i]);
 }
 

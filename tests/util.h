@@ -312,6 +312,49 @@ static inline pid_t self_tid(void)
     return (pid_t)syscall(SYS_gettid);
 }
 
+/* ---- Signals -------------------------------------------------------------------------------------------------- */
+
+/* Without SA_RESTART, so that every call in the way sees EINTR. */
+static inline void on_signal(int signo, void (*handler)(int))
+{
+    struct sigaction sa;
+
+    memset(&sa, 0, sizeof(sa));
+    sa.sa_handler = handler;
+    sigemptyset(&sa.sa_mask);
+    must_be(sigaction(signo, &sa, NULL), 0);
+}
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+/*
+ * A storm of signals upon one thread, from the kernel's own timer. That thread must not end before the storm begins:
+ * one whose call ends by itself makes it, see worker.storm_ns.
+ */
+static inline timer_t storm_begin(pid_t tid, int signo, int64_t every_ns)
+{
+    struct sigevent ev;
+    struct itimerspec its;
+    timer_t timer;
+
+    memset(&ev, 0, sizeof(ev));
+    ev.sigev_notify = SIGEV_THREAD_ID;
+    ev.sigev_signo = signo;
+    ev.sigev_notify_thread_id = tid;
+    must_be(timer_create(CLOCK_MONOTONIC, &ev, &timer), 0);
+    its.it_interval.tv_sec = its.it_value.tv_sec = every_ns / SEC;
+    its.it_interval.tv_nsec = its.it_value.tv_nsec = every_ns % SEC;
+    must_be(timer_settime(timer, 0, &its, NULL), 0);
+    return timer;
+}
+
+static inline void storm_end(timer_t timer)
+{
+    must_be(timer_delete(timer), 0);
+}
+
 /* ---- Threads -------------------------------------------------------------------------------------------------- */
 
 /* A thread that makes one call (or many) and keeps how it went. Zero it, fill in what fn needs, start it. */
@@ -325,6 +368,7 @@ struct worker {
     size_t index;
     size_t count;
     void *more;
+    int64_t storm_ns; /* SIGUSR1 this often during the call, if it is not 0 */
     _Atomic pid_t tid;
     atomic_bool done;
     int rc;
@@ -334,12 +378,17 @@ struct worker {
 static inline void *worker_main(void *arg)
 {
     struct worker *w = arg;
+    timer_t storm = 0;
     int64_t start;
 
     atomic_store(&w->tid, self_tid());
+    if (w->storm_ns)
+        storm = storm_begin(self_tid(), SIGUSR1, w->storm_ns);
     start = now_ns();
     w->rc = w->fn(w);
     w->took_ns = now_ns() - start;
+    if (w->storm_ns)
+        storm_end(storm);
     atomic_store(&w->done, true);
     return NULL;
 }
@@ -352,7 +401,7 @@ static inline void worker_start(struct worker *w, int (*fn)(struct worker *w))
     must_be(pthread_create(&w->thread, NULL, worker_main, w), 0);
 }
 
-/* Started, and asleep in its call. Fails if the call returned instead. */
+/* Started, and asleep in its call. Fails if the call returned instead, so that must not be a matter of time. */
 static inline void worker_wait_asleep(struct worker *w)
 {
     wait_until(atomic_load(&w->done) || task_asleep(atomic_load(&w->tid)));
@@ -384,46 +433,6 @@ static inline int worker_put(struct worker *w)
 static inline int worker_put_for(struct worker *w)
 {
     return spool_put_for(w->chan, w->elem, w->timeout_ns);
-}
-
-/* ---- Signals -------------------------------------------------------------------------------------------------- */
-
-/* Without SA_RESTART, so that every call in the way sees EINTR. */
-static inline void on_signal(int signo, void (*handler)(int))
-{
-    struct sigaction sa;
-
-    memset(&sa, 0, sizeof(sa));
-    sa.sa_handler = handler;
-    sigemptyset(&sa.sa_mask);
-    must_be(sigaction(signo, &sa, NULL), 0);
-}
-
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
-/* A storm of signals upon one thread, from the kernel's own timer. */
-static inline timer_t storm_begin(pid_t tid, int signo, int64_t every_ns)
-{
-    struct sigevent ev;
-    struct itimerspec its;
-    timer_t timer;
-
-    memset(&ev, 0, sizeof(ev));
-    ev.sigev_notify = SIGEV_THREAD_ID;
-    ev.sigev_signo = signo;
-    ev.sigev_notify_thread_id = tid;
-    must_be(timer_create(CLOCK_MONOTONIC, &ev, &timer), 0);
-    its.it_interval.tv_sec = its.it_value.tv_sec = every_ns / SEC;
-    its.it_interval.tv_nsec = its.it_value.tv_nsec = every_ns % SEC;
-    must_be(timer_settime(timer, 0, &its, NULL), 0);
-    return timer;
-}
-
-static inline void storm_end(timer_t timer)
-{
-    must_be(timer_delete(timer), 0);
 }
 
 /* ---- Elements ------------------------------------------------------------------------------------------------- */
