@@ -222,10 +222,15 @@ START_TEST(batches_meet_one_by_one)
     must_be(spool_put_many(chan, sent, 5, MS), -ETIMEDOUT);
 
     struct actor getter;
+    spool_select *look;
+    must_be(spool_select_new(&look), 0);
+    must_be(spool_select_put(look, chan, NULL), 0);
     start(&getter, GET, chan, DEADLINE, &got[0]);
-    must_be(spool_put_many(chan, sent, 5, 100 * MS), 1);
+    must_be(spool_select_wait(look, DEADLINE), 0);
+    must_be(spool_put_many(chan, sent, 5, MS), 1);
     must_be(end(&getter), 0);
     must_be(got[0], 1);
+    spool_select_free(look);
     spool_unref(chan);
 }
 END_TEST

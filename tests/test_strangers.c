@@ -288,7 +288,7 @@ START_TEST(nothing_is_left_open_by_exec)
             }
             c[n++] = chan_of(1);
             must(spool_fd(c[0]) >= 0 && spool_put_fd(c[0]) >= 0);
-            must_be(spool_after(&c[n++], SEC), 0);
+            must_be(spool_after(&c[n++], 1000 * SEC), 0);
             must_be(spool_signal(&c[n++], &set), 0);
             must_be(spool_child(&c[n++], child), 0);
             must_be(spool_chan_new(&c[n++], 8, 0), 0);
