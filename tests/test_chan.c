@@ -4,7 +4,7 @@
 
 #include "util.h"
 
-static const size_t sizes[] = {0, 1, 2, 3, 4, 7, 8, 9, 16, 24, 100, 4096};
+static const size_t sizes[] = {0, 1, 2, 3, 4, 7, 8, 9, 16, 24, 100, 1000, 4096};
 static const size_t capacities[] = {1, 2, 3, 7, 8, 1000, SPOOL_UNBOUNDED, 0};
 /* One of each flavour. */
 static const size_t flavours[] = {2, SPOOL_UNBOUNDED, 0};
@@ -161,6 +161,8 @@ START_TEST(test_new_too_large)
         {8, SIZE_MAX / 8}, {0, (size_t)1 << 62}, {1, (size_t)1 << 60}, {8, (size_t)1 << 48}, {9, (size_t)1 << 48},
         {SIZE_MAX, SPOOL_UNBOUNDED},     {SIZE_MAX - 15, SPOOL_UNBOUNDED}, {SIZE_MAX - 4096, SPOOL_UNBOUNDED},
         {SIZE_MAX / 2, SPOOL_UNBOUNDED}, {SIZE_MAX / 4, SPOOL_UNBOUNDED},  {SIZE_MAX / 8, SPOOL_UNBOUNDED},
+        /* With 8 cells to spare: the bytes of all can be counted, but not with what stands before them. */
+        {SIZE_MAX / 9 & ~(size_t)15, 1}, {SIZE_MAX / 10 & ~(size_t)15, 2},
     };
     for (size_t i = 0; i < sizeof(edge) / sizeof(*edge); i++) {
         rc = spool_chan_new(&c, edge[i][0], edge[i][1]);

@@ -993,6 +993,37 @@ START_TEST(enable_of_a_closed_descriptor_fails)
 }
 END_TEST
 
+/* The user put a file that has no epoll under a number that a case has: a further case of it cannot be added. */
+START_TEST(descriptor_number_is_used_again_by_a_file)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(1);
+    uint64_t value = 0;
+    int fds[2], other[2];
+    FILE *file = tmpfile();
+    must(file);
+    pipe_of(fds);
+    pipe_of(other);
+    must_be(spool_select_get(sel, chan, &value), 0);
+    must_be(spool_select_fd(sel, fds[0], EPOLLIN), 1);
+    must_be(dup2(fileno(file), fds[0]), fds[0]);
+    for (int i = 0; i < 2; i++)
+        must_be(spool_select_fd(sel, fds[0], EPOLLIN), -EPERM);
+    /* No trace of it: the next index is free, the case that was there can go, the others work. */
+    must_be(spool_select_result(sel, 2), -EINVAL);
+    must_be(spool_select_fd(sel, other[0], EPOLLIN), 2);
+    must_be(spool_select_remove(sel, 1), 0);
+    must_be_quiet(sel);
+    put(chan, 1);
+    must_be(wait_ready(sel), 0);
+    spool_select_free(sel);
+    spool_unref(chan);
+    close_both(fds);
+    close_both(other);
+    fclose(file);
+}
+END_TEST
+
 /* Without descriptors nothing new can be made, and what there is goes on. */
 START_TEST(descriptors_run_out)
 {
@@ -1067,6 +1098,7 @@ int main(void)
     tcase_add_loop_test(tc, free_with_everything_ready, 0, FLAVOURS);
     tcase_add_test(tc, descriptor_number_is_used_again);
     tcase_add_test(tc, enable_of_a_closed_descriptor_fails);
+    tcase_add_test(tc, descriptor_number_is_used_again_by_a_file);
     tcase_add_loop_test(tc, descriptors_run_out, 0, MEET); /* test_meet has the like for a rendezvous */
     return run_suite(suite, "select");
 }

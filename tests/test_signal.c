@@ -152,6 +152,28 @@ START_TEST(others_merge_while_pending)
 }
 END_TEST
 
+START_TEST(a_select_that_only_asks_takes_nothing)
+{
+    spool_chan *chan = blocked_of(SIGUSR1, 0);
+    spool_select *sel = select_of();
+    must_be(spool_select_get(sel, chan, NULL), 0);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    must_be(queue_signal(SIGUSR1, 7), 0);
+    for (int i = 0; i < 3; i++) {
+        must_be(spool_select_wait(sel, DEADLINE), 0);
+        must_be(spool_select_result(sel, 0), 0);
+        must_be(spool_len(chan), 1);
+    }
+    must_be(got(chan).ssi_int, 7);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    must_be(spool_close(chan), 0);
+    must_be(spool_select_wait(sel, DEADLINE), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
 START_TEST(what_is_pending_stays_after_a_close)
 {
     sigset_t set = set_of(SIGRTMIN + 3, 0);
@@ -776,6 +798,7 @@ int main(void)
     tcase_add_test(tc, every_signal_comes);
     tcase_add_test(tc, realtime_signals_queue_in_order);
     tcase_add_test(tc, others_merge_while_pending);
+    tcase_add_test(tc, a_select_that_only_asks_takes_nothing);
     tcase_add_test(tc, what_is_pending_stays_after_a_close);
     tcase_add_test(tc, a_forked_child_may_drop_it);
     tc = case_new(suite, "masks");

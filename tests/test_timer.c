@@ -293,7 +293,15 @@ START_TEST(what_expired_before_a_close_is_got)
     must_be(spool_close(g.chan), 0);
     int64_t end = now_ns();
     must_be(spool_len(g.chan), 1);
+    /* Who only asks is told of it, not of the close. */
+    spool_select *sel = select_of();
+    must_be(spool_select_get(sel, g.chan, NULL), 0);
+    must_be(spool_select_wait(sel, DEADLINE), 0);
+    must_be(spool_select_result(sel, 0), 0);
     sum += get(g.chan);
+    must_be(spool_select_wait(sel, DEADLINE), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    spool_select_free(sel);
     must(is_on_grid(&g, sum, begin, end));
     must_be_over(g.chan);
     spool_unref(g.chan);

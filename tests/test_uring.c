@@ -234,6 +234,14 @@ START_TEST(bad_arguments)
     must_be(spool_uring(&chan, 32769), -EINVAL);
     must_be(spool_uring(&chan, UINT_MAX), -EINVAL);
     must(chan == NULL);
+    /* The ring of what has none. */
+    must(spool_uring_ring(NULL) == NULL);
+    must_be(spool_never(&chan), 0);
+    must(spool_uring_ring(chan) == NULL);
+    spool_unref(chan);
+    chan = chan_of(1);
+    must(spool_uring_ring(chan) == NULL);
+    spool_unref(chan);
     must_be(errno, OWN_ERRNO);
 }
 END_TEST
@@ -491,6 +499,45 @@ START_TEST(a_chain_waits_for_its_room)
     spool_unref(chan);
     close(fds[0]);
     close(fds[1]);
+}
+END_TEST
+
+/* A chain behind what can be put alone: that is put, and the chain is left where it has no room. */
+START_TEST(a_chain_without_room_stays_behind)
+{
+    NEEDS_URING();
+    spool_chan *chan = uring_of(4);
+    sqe_t sqes[4] = {nop(2), linked(nop(3), IOSQE_IO_LINK), linked(nop(4), IOSQE_IO_LINK), nop(5)};
+    do_put(chan, nop(0));
+    do_put(chan, nop(1));
+    must_be(spool_put_many(chan, sqes, 4, 0), 1);
+    must_be(spool_put_many(chan, sqes + 1, 3, 0), -EAGAIN);
+    for (uint64_t i = 0; i < 3; i++)
+        get_is(chan, i, 0);
+    must_be(spool_put_many(chan, sqes + 1, 3, 0), 3);
+    for (uint64_t i = 3; i < 6; i++)
+        get_is(chan, i, 0);
+    spool_unref(chan);
+}
+END_TEST
+
+START_TEST(a_select_that_only_asks_takes_nothing)
+{
+    NEEDS_URING();
+    spool_chan *chan = uring_of(2);
+    spool_select *sel = select_of();
+    must_be(spool_select_get(sel, chan, NULL), 0);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    do_put(chan, nop(1));
+    for (int i = 0; i < 3; i++) {
+        must_be(spool_select_wait(sel, DEADLINE), 0);
+        must_be(spool_select_result(sel, 0), 0);
+        must_be(spool_len(chan), 1);
+    }
+    get_is(chan, 1, 0);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    spool_select_free(sel);
+    spool_unref(chan);
 }
 END_TEST
 
@@ -861,6 +908,9 @@ START_TEST(close_cancels_and_says_so)
     must_be(spool_close(chan), 0);
     must(!spool_alive(chan));
     must_be(spool_put(chan, &(sqe_t){0}), -EPIPE);
+    /* What the library itself has under way is not counted. */
+    size_t len = spool_len(chan);
+    must(len >= 1 && len <= (_i == BEFORE_5_19 ? 1 : 6));
     if (_i == BEFORE_5_19) {
         get_is(chan, 0, 0);
         must_be(spool_try_get(chan, &(cqe_t){0}), -EAGAIN);
@@ -1485,6 +1535,8 @@ int main(void)
     tc = case_new(suite, "full");
     tcase_add_test(tc, a_full_ring_pushes_back);
     tcase_add_test(tc, a_chain_waits_for_its_room);
+    tcase_add_test(tc, a_chain_without_room_stays_behind);
+    tcase_add_test(tc, a_select_that_only_asks_takes_nothing);
     tcase_add_test(tc, stands_in_a_select);
     tcase_add_loop_test(tc, a_kernel_without_room_pushes_back, 0, 4);
     tc = case_new(suite, "multishot");
