@@ -16,6 +16,7 @@ static int usage(void)
                           "  -b BOUND     all runs up to this bound; a scenario's own unless given\n"
                           "  -B PLUS      that much more than the scenario's own\n"
                           "  -s SECONDS   at most so long for each scenario and memory; what is not completed is said\n"
+                          "  -n RUNS      at most so many, likewise; their number does not depend on the machine\n"
                           "  -r SECONDS   then random runs, for so long each\n"
                           "  -S SEED      of the first random run\n"
                           "  -q           stop at the first failure, and show no trace\n"
@@ -56,8 +57,8 @@ static void report(const struct ex_scenario *s, enum ex_memory memory, struct ex
     (void)printf("not ok %s-%s %s\n", s->name, memories[memory], r->message);
 }
 
-static bool explore(const struct ex_scenario *s, enum ex_memory memory, int bound, double seconds, double random,
-                    uint64_t seed, bool quiet, uint64_t *runs)
+static bool explore(const struct ex_scenario *s, enum ex_memory memory, int bound, uint64_t max_runs, double seconds,
+                    double random, uint64_t seed, bool quiet, uint64_t *runs)
 {
     double begin = ex_seconds(), end = begin + seconds;
     struct ex_result r = {.runs = 0};
@@ -65,7 +66,7 @@ static bool explore(const struct ex_scenario *s, enum ex_memory memory, int boun
     int done = -1;
     ex_forget_shared();
     for (int b = 0; b <= bound; b++) {
-        r = ex_search(s, memory, b, end - ex_seconds());
+        r = ex_search(s, memory, b, max_runs - all, end - ex_seconds());
         all += r.runs;
         if (r.failed || !r.complete)
             break;
@@ -95,10 +96,10 @@ int main(int argc, char **argv)
 {
     int bound = -1, more = 0, memory = -1, option, failed = 0, passed = 0;
     double seconds = 1e9, random = 0;
-    uint64_t seed = 1, runs = 0;
+    uint64_t seed = 1, runs = 0, max_runs = UINT64_MAX;
     bool quiet = false;
     const char *choices = NULL;
-    while ((option = getopt(argc, argv, "lm:b:B:s:r:S:qc:")) != -1) {
+    while ((option = getopt(argc, argv, "lm:b:B:n:s:r:S:qc:")) != -1) {
         switch (option) {
         case 'l':
             return list();
@@ -113,6 +114,9 @@ int main(int argc, char **argv)
             break;
         case 'B':
             more = atoi(optarg);
+            break;
+        case 'n':
+            max_runs = strtoull(optarg, NULL, 0);
             break;
         case 's':
             seconds = atof(optarg);
@@ -150,7 +154,7 @@ int main(int argc, char **argv)
                 return r.failed;
             }
             int b = bound >= 0 ? bound : s->bound[m] + more;
-            if (explore(s, (enum ex_memory)m, b, seconds, random, seed, quiet, &runs)) {
+            if (explore(s, (enum ex_memory)m, b, max_runs, seconds, random, seed, quiet, &runs)) {
                 passed++;
             } else {
                 failed++;

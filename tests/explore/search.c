@@ -405,7 +405,8 @@ static void set_failed(struct ex_result *r)
     (void)snprintf(r->message, sizeof r->message, "%s", message);
 }
 
-struct ex_result ex_search(const struct ex_scenario *scenario, enum ex_memory memory, int bound, double max_seconds)
+struct ex_result ex_search(const struct ex_scenario *scenario, enum ex_memory memory, int bound, uint64_t max_runs,
+                           double max_seconds)
 {
     struct ex_result r = {.complete = false};
     double end = ex_seconds() + max_seconds;
@@ -419,7 +420,7 @@ struct ex_result ex_search(const struct ex_scenario *scenario, enum ex_memory me
                 set_failed(&r);
                 return r;
             }
-            if (r.runs % 64 == 0 && ex_seconds() >= end)
+            if (r.runs >= max_runs || (r.runs % 64 == 0 && ex_seconds() >= end))
                 return r;
         } while (known == ex_n_shared && advance());
         r.complete = known == ex_n_shared;

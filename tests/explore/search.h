@@ -12,8 +12,9 @@ struct ex_result {
     char message[512];
 };
 
-/* All runs of the scenario up to the bound, in up to max_seconds. */
-struct ex_result ex_search(const struct ex_scenario *scenario, enum ex_memory memory, int bound, double max_seconds);
+/* All runs of the scenario up to the bound, up to max_runs and in up to max_seconds. */
+struct ex_result ex_search(const struct ex_scenario *scenario, enum ex_memory memory, int bound, uint64_t max_runs,
+                           double max_seconds);
 /*
  * Runs at random: each thread has a priority, and at depth - 1 steps the one that runs gets the lowest (S. Burckhardt,
  * P. Kothari, M. Musuvathi, S. Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding bugs",
