@@ -319,7 +319,8 @@ int spool__gate_fd(struct spool__gate *g)
  */
 static void listen_again(struct spool__gate *g)
 {
-    uint64_t s = spool__add(&g->selects, S_DRAINER, ACQUIRE) + S_DRAINER, listening;
+    /* Release: the descriptor is there. */
+    uint64_t s = spool__add(&g->selects, S_DRAINER, ACQ_REL) + S_DRAINER, listening;
     do {
         (void)spool__sys_eventfd_read(spool__load(&g->fd_plus_1, ACQUIRE) - 1);
         uint64_t n = s_granted(s);

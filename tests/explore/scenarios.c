@@ -536,6 +536,11 @@ const struct ex_scenario ex_scenarios[] = {
     {"ring-poll-close", "two strangers poll, and it is closed",
      ring_polled, {close_it, poll_then_get, poll_then_get}, drain_all, 0, {2, 2, 1}},
 
+    {"ring-poll-late", "a stranger polls, having asked for the descriptor beside a put",
+     ring_1, {put_1, poll_then_get}, drain_all, 0, {3, 3, 2}},
+    {"ring-poll-late-2", "two strangers ask for the descriptor, and it is closed",
+     ring_1, {close_it, poll_then_get, poll_then_get}, drain_all, 0, {2, 2, 1}},
+
     {"chain-spsc", "a putter of four, a getter of four, two new segments",
      chain, {put_1_to_4, get_four}, drain_all, 0, {2, 2, 1}},
     {"chain-2p", "two putters link the same segment, a getter",
