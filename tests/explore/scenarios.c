@@ -427,6 +427,33 @@ static void select_crosswise_2(void)
     (void)select_wait(&s, -1);
     select_free(&s);
 }
+static void meeting_polled(void)
+{
+    meeting();
+    export_fd(0);
+}
+static void poll_then_meet(void)
+{
+    wait_readable(0);
+    expect(try_get(0), 0);
+}
+static void select_either_way(void)
+{
+    struct sel s;
+    select_new(&s);
+    select_put(&s, 0, 1);
+    select_get(&s, 1);
+    (void)select_wait(&s, 1000);
+    select_free(&s);
+}
+static void get_at_0_within(void)
+{
+    (void)get_for(0, 100);
+}
+static void put_at_1_within(void)
+{
+    (void)put_for(1, 3, 100);
+}
 static void done_0(void)
 {
     done(0);
@@ -481,10 +508,31 @@ static void close_b(void)
 {
     (void)close_chan(1);
 }
+/* Whoever is told that one direction is closed finds the other closed as well. */
+static void put_at_b_then_a(void)
+{
+    if (try_put(1, 1) == -EPIPE)
+        expect(try_put(0, 2), -EPIPE);
+}
+static void get_at_b_then_look(void)
+{
+    if (try_get(1) == -EPIPE)
+        expect(alive(0), false);
+}
+static void look_then_put_at_b(void)
+{
+    if (!alive(0))
+        expect(try_put(1, 3), -EPIPE);
+}
 static void drop_both(void)
 {
     done(0);
     done(1);
+}
+static void drop_unless_stopped(void)
+{
+    if (!ex_is_stopped())
+        drop_both();
 }
 /* Bounds: sequential, TSO, weak. What a bound costs: see tests/VERIFY.md. */
 /* clang-format off */
@@ -604,6 +652,11 @@ const struct ex_scenario ex_scenarios[] = {
      meeting, {select_put_or_get_1, select_put_or_get_2}, done_0, 0, {2, 2, 1}},
     {"meet-crosswise", "two selects on two rendezvous, crosswise",
      two_meetings, {select_crosswise_1, select_crosswise_2}, done_0_and_1, 0, {2, 2, 1}},
+    {"meet-either-way", "a select puts to one thread or gets from another",
+     two_meetings, {select_either_way, get_at_0_within, put_at_1_within}, done_0_and_1, 0, {1, 1, 1}},
+    {"meet-poll", "a stranger polls for a putter", meeting_polled, {put_1, poll_then_meet}, done_0, 0, {3, 3, 2}},
+    {"meet-poll-select", "a stranger polls for a select that puts",
+     meeting_polled, {select_put_1, poll_then_get}, done_0, 0, {3, 3, 2}},
     {"meet-select-close", "a close lets a waiting select go",
      meeting, {select_until_closed, put_1_then_close}, done_0, 0, {3, 2, 1}},
 
@@ -622,6 +675,8 @@ const struct ex_scenario ex_scenarios[] = {
     {"select-put", "a select puts when there is room",
      ring_full, {select_put_1, get_one, get_one}, drain_all, 0, {2, 2, 1}},
     {"select-close", "a close ends a select", ring_1, {select_until_closed, put_1_then_close}, drain_all, 0, {3, 2, 1}},
+    {"select-close-2", "a close ends two selects",
+     ring_1, {select_until_closed, select_until_closed, close_it}, drain_all, 0, {1, 1, 1}},
     {"select-mixed", "a bounded channel and a rendezvous in one select",
      ring_and_meeting, {put_first, put_second, select_both_twice}, done_0_and_1, 0, {1, 1, 1}},
 
@@ -629,6 +684,10 @@ const struct ex_scenario ex_scenarios[] = {
      pair, {drop_end_a, get_at_b_until_closed}, NULL, 0, {3, 3, 2}},
     {"pair-drop-both", "both ends put and are dropped", pair, {drop_end_a, put_at_b}, NULL, 0, {3, 3, 2}},
     {"pair-close", "both ends close at once", pair, {close_a, close_b}, drop_both, 0, {4, 3, 2}},
+    {"pair-stop", "who stops in a close leaves no direction open beside a closed one",
+     pair, {close_b, put_at_b_then_a, look_then_put_at_b}, drop_unless_stopped, EX_STOPS, {2, 2, 1}},
+    {"pair-stop-get", "the same beside a get",
+     pair, {close_a, get_at_b_then_look}, drop_unless_stopped, EX_STOPS, {4, 3, 2}},
 };
 /* clang-format on */
 const size_t ex_n_scenarios = sizeof ex_scenarios / sizeof ex_scenarios[0];
