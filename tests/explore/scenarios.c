@@ -168,6 +168,35 @@ static void ring_polled(void)
     chan_new(0, 8, 1);
     export_fd(0);
 }
+/* Two cells are free, of which one comes back. */
+static void cells_used(void)
+{
+    chan_new(0, 16, 2);
+    (void)put(0, 10);
+    (void)put(0, 11);
+    (void)get(0);
+    (void)get(0);
+}
+static void put_two_get_one(void)
+{
+    (void)try_put(0, 2);
+    (void)try_put(0, 3);
+    (void)try_get(0);
+}
+static void ring_half(void)
+{
+    ring_2();
+    (void)put(0, 9);
+}
+static void look_at_len(void)
+{
+    (void)len(0);
+}
+static void get_then_put(void)
+{
+    (void)try_get(0);
+    (void)try_put(0, 1);
+}
 static void drain_all(void)
 {
     drain(0);
@@ -233,6 +262,28 @@ static void drain_what_is_left(void)
     if (!ex_is_stopped())
         done(0);
 }
+/* Whoever stopped keeps one element's room, and no more. */
+static void use_what_is_left(void)
+{
+    drain(0);
+    (void)try_put(0, 8);
+    (void)try_put(0, 9);
+    drain_what_is_left();
+}
+/* Segments that were used are used again. */
+static void chain_used(void)
+{
+    chain();
+    for (uint64_t v = 10; v < 18; v++) {
+        (void)put(0, v);
+        (void)get(0);
+    }
+}
+static void put_two_then_len(void)
+{
+    put_1_2();
+    (void)len(0);
+}
 static void try_put_1_then_get(void)
 {
     (void)try_put(0, 1);
@@ -259,10 +310,21 @@ static void try_get_four(void)
     try_gets();
     try_gets();
 }
+static void take_two_segments(void)
+{
+    try_gets();
+    (void)put(0, 2);
+    (void)try_get(0);
+}
 static void put_1_to_4(void)
 {
     put_1_2();
     put_3_4();
+}
+static void put_1_to_4_then_gets(void)
+{
+    put_1_to_4();
+    try_gets();
 }
 
 /* ---- Rendezvous ----------------------------------------------------------------------------------------------- */
@@ -574,6 +636,9 @@ const struct ex_scenario ex_scenarios[] = {
     {"ring-spurious", "interrupted waits", ring_1, {put_1_2, get_two}, drain_all, EX_SPURIOUS, {3, 2, 1}},
     {"ring-looks", "len and alive beside a get and a close",
      ring_2, {try_put_then_len, try_gets, close_it}, drain_all, 0, {3, 2, 1}},
+    {"ring-len", "len beside a get and a put", ring_half, {look_at_len, get_then_put}, drain_all, 0, {3, 3, 2}},
+    {"ring-cells-again", "a cell comes back while another thread takes it",
+     cells_used, {put_1, put_two_get_one}, drain_all, 0, {3, 2, 2}},
     {"ring-batch", "put_many of 3 into capacity 1, a getter",
      ring_1, {put_batch, get_batch_of_3}, drain_all, 0, {2, 2, 1}},
     {"ring-told", "a put that returned is seen by who is told of it",
@@ -612,6 +677,13 @@ const struct ex_scenario ex_scenarios[] = {
      chain_to_leave_now, {try_get_then_put, put_2}, drain_all, EX_NO_KEYS, {2, 2, 2}},
     {"chain-leave-2", "two getters of two, of whom one leaves",
      chain_to_leave, {try_gets, try_gets}, drain_all, 0, {3, 2, 2}},
+    {"chain-overtake", "a getter leaves a segment while another is two segments on",
+     chain_to_leave_now, {try_get_one, take_two_segments}, drain_all, 0, {2, 1, 2}},
+    {"chain-unprotected-2", "who cannot have a hazard holds memory all the same",
+     chain, {try_get_four, put_1_to_4_then_gets}, drain_all, 0, {2, 2, 1}},
+    {"chain-len", "len beside a get and a put", chain_filled, {look_at_len, get_then_put}, drain_all, 0, {3, 3, 2}},
+    {"chain-len-reuse", "len when segments were used before",
+     chain_used, {put_two_then_len, try_get_one}, drain_all, 0, {3, 3, 2}},
     {"chain-link", "a segment is linked and another left",
      chain_to_link, {put_1, try_gets, put_2}, drain_all, 0, {1, 1, 1}},
     {"chain-cells", "elements in cells", chain_cells, {put_1_2, put_3, get_three}, drain_all, 0, {1, 1, 1}},
@@ -624,9 +696,9 @@ const struct ex_scenario ex_scenarios[] = {
      chain_filled, {try_put_then_len, try_gets, put_2}, drain_all, 0, {1, 1, 1}},
 
     {"ring-stop", "capacity 1, whoever stops stops nobody",
-     ring_1, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, drain_what_is_left, EX_STOPS, {2, 2, 2}},
+     ring_1, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, use_what_is_left, EX_STOPS, {2, 2, 2}},
     {"ring-cells-stop", "the same with cells",
-     ring_1_cells, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, drain_what_is_left, EX_STOPS, {2, 2, 2}},
+     ring_1_cells, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, use_what_is_left, EX_STOPS, {2, 2, 2}},
     {"ring-stop-full", "who fills a ring and stops leaves nobody asleep beside the next putter",
      ring_1, {put_1, put_2, get_one}, drain_what_is_left, EX_STOPS, {2, 2, 2}},
     {"ring-stop-empty", "who empties a ring and stops leaves nobody asleep beside the next getter",
