@@ -291,14 +291,16 @@ int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *r
 }
 
 /*
- * Wakes strangers again if there is work after all. This thread published nothing: whoever did fences and looks for
+ * Wakes strangers again if there is work after all: whether there is. This thread published nothing: whoever did fences and looks for
  * itself, and the look at the queue acquires, so the look at the gate comes after it.
  */
-static void wake_if_ready(struct spool__lane *lane, enum spool__side side)
+static bool wake_if_ready(struct spool__lane *lane, enum spool__side side)
 {
     uint64_t pos;
-    if (spool__lane_can(lane, side, &pos) != -EAGAIN)
-        spool__gate_wake(&lane->gates[side]);
+    if (spool__lane_can(lane, side, &pos) == -EAGAIN)
+        return false;
+    spool__gate_wake(&lane->gates[side]);
+    return true;
 }
 
 ssize_t spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
@@ -306,7 +308,7 @@ ssize_t spool__lane_try(struct spool__lane *lane, enum spool__side side, void *e
     ssize_t ret = do_some(lane, side, elems, n);
     if (ret != -EAGAIN || !spool__gate_drain(&lane->gates[side]))
         return ret;
-    wake_if_ready(lane, side);
+    (void)wake_if_ready(lane, side);
     ret = do_some(lane, side, elems, n);
     if (ret == -EAGAIN)
         spool__lane_yield_to(lane, side);
@@ -349,7 +351,8 @@ int spool__lane_fd(struct spool__lane *lane, enum spool__side side)
     if (lane->flavour == SPOOL__MEET)
         spool__meet_poll(&lane->meet, side);
     spool__gate_export(&lane->gates[side]);
-    wake_if_ready(lane, side);
+    if (!wake_if_ready(lane, side))
+        spool__lane_yield_to(lane, side);
     return fd;
 }
 

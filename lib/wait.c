@@ -233,6 +233,7 @@ void spool__select_settle(struct spool_select *s)
             spool__select_list_watch(s, watch);
             spool__select_pass_on(s, w);
         } else {
+            spool__lane_yield_to(w->lane, watch_side(w));
             spool__select_forget_grant(s, w);
         }
     }

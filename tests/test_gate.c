@@ -248,6 +248,41 @@ START_TEST(test_stopped_and_full)
 }
 END_TEST
 
+/* The same where nobody tries: a poller is given a descriptor, or a select that is nested in another loop has a case. */
+START_TEST(test_stopped_and_polled)
+{
+    uint64_t value = 7, got = 0;
+    struct worker w = {0};
+    spool_chan *c = NULL;
+    spool_select *s = NULL;
+    bool selects = _i & 1, gets = _i & 2;
+    struct spool__lane *lane;
+    int fd;
+
+    must_be(spool_chan_new(&c, sizeof(value), 1), 0);
+    lane = spool__chan_lane(c, SPOOL__PUT);
+    must_be(spool_select_new(&s), 0);
+    must(spool_select_poll_fd(s) >= 0);
+    if (gets)
+        must_be(spool_put(c, &value), 0);
+    w.chan = c;
+    w.elem = gets ? &value : &got;
+    worker_start(&w, gets ? worker_put : worker_get);
+    worker_wait_asleep(&w);
+    if (gets)
+        must_be(spool__ring_get(&lane->ring, &got), 0);
+    else
+        must_be(spool__ring_put(&lane->ring, &value), 0);
+    if (selects)
+        must_be(gets ? spool_select_get(s, c, &got) : spool_select_put(s, c, &value), 0);
+    fd = selects ? spool_select_poll_fd(s) : gets ? spool_fd(c) : spool_put_fd(c);
+    must(fd_wait_readable(fd));
+    must_be(worker_join(&w), 0);
+    spool_select_free(s);
+    spool_unref(c);
+}
+END_TEST
+
 /* A publisher stopped before its look: the thread that the next put wakes takes one element and hands on the other. */
 START_TEST(test_woken_thread_hands_on)
 {
@@ -509,6 +544,7 @@ int main(void)
     tcase_add_test(tc, test_time_out);
     tcase_add_test(tc, test_leave_takes_the_grant);
     tcase_add_loop_test(tc, test_stopped_and_full, 0, 4);
+    tcase_add_loop_test(tc, test_stopped_and_polled, 0, 4);
     tcase_add_test(tc, test_stopped_before_futex);
     tcase_add_test(tc, test_stopped_before_futex_of_two);
     tcase_add_test(tc, test_last_of_a_closed_channel);
