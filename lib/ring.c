@@ -139,9 +139,9 @@ static inline uint64_t settle_head(struct spool__ring *r, struct view *ret)
 
 static size_t cell_take(struct spool__ring *r)
 {
-    uint64_t top = spool__load(&r->free_cells, ACQUIRE);
-    uint64_t mask = r->unit / STEP - 1;
-    while (top & mask) {
+    uint64_t top, mask = r->unit / STEP - 1;
+    /* Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. */
+    while ((top = spool__load(&r->free_cells, ACQUIRE)) & mask) {
         size_t cell = (size_t)(top & mask) - 1;
         /* May be stale when another thread took the cell meanwhile; the counter then makes the swap fail. */
         uint64_t below = spool__load(&links(r)[cell], RELAXED);
