@@ -291,8 +291,8 @@ int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *r
 }
 
 /*
- * Wakes strangers again if there is work after all: whether there is. This thread published nothing: whoever did fences and looks for
- * itself, and the look at the queue acquires, so the look at the gate comes after it.
+ * Wakes strangers again if there is work after all: whether there is. This thread published nothing: whoever did fences
+ * and looks for itself, and the look at the queue acquires, so the look at the gate comes after it.
  */
 static bool wake_if_ready(struct spool__lane *lane, enum spool__side side)
 {
