@@ -220,12 +220,14 @@ static void after_fork_child(void)
     n_idle = 0;
     n_waiting = 0;
     n_running = self != NULL;
+    /* Else who was forked between the two steps of care_for_fork would do it again, and lock twice when it forks. */
+    spool__store(&cares_for_fork, true, RELAXED);
     (void)pthread_mutex_unlock(&lock);
 }
 
 static void care_for_fork(void)
 {
-    if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0)
+    if (!spool__load(&cares_for_fork, RELAXED) && pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0)
         spool__store(&cares_for_fork, true, RELEASE);
 }
 

@@ -46,6 +46,50 @@ static bool is_answered(uint64_t value)
     return good;
 }
 
+static bool forks_meanwhile;
+
+int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+/* In a child that was forked while spool_go of another thread was about to prepare for that. */
+static void *fork_meanwhile(void *arg)
+{
+    pid_t pid = fork();
+    (void)arg;
+    if (pid == 0) {
+        CHILD_MUST(is_answered(1));
+        pid = fork();
+        if (pid == 0) {
+            CHILD_MUST(is_answered(2));
+            exit(EXIT_SUCCESS);
+        }
+        child_must_succeed(pid);
+        exit(EXIT_SUCCESS);
+    }
+    child_must_succeed(pid);
+    return NULL;
+}
+
+int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    pthread_t thread;
+    int r = __real_pthread_atfork(prepare, parent, child);
+    if (forks_meanwhile) {
+        forks_meanwhile = false;
+        must_be(pthread_create(&thread, NULL, fork_meanwhile, NULL), 0);
+        must_be(pthread_join(thread, NULL), 0);
+    }
+    return r;
+}
+
+START_TEST(forked_while_it_prepares)
+{
+    forks_meanwhile = true;
+    must(is_answered(3));
+    must(!forks_meanwhile);
+}
+END_TEST
+
 /* The parent has a thread that runs, and one that is kept for reuse; the child has neither. */
 START_TEST(threads_do_not_go_over)
 {
@@ -142,6 +186,7 @@ int main(void)
     TCase *tc = case_new(suite, "go");
     tcase_add_test(tc, threads_do_not_go_over);
     tcase_add_test(tc, forked_inside_a_thread);
+    tcase_add_test(tc, forked_while_it_prepares);
     tc = case_new(suite, "close");
     tcase_add_loop_test(tc, closing_in_the_child_is_its_own, 0, 3);
     return run_suite(suite, "fork");
