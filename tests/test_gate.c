@@ -248,7 +248,7 @@ START_TEST(test_stopped_and_full)
 }
 END_TEST
 
-/* The same where nobody tries: a poller is given a descriptor, or a select that is nested in another loop has a case. */
+/* The same where nobody tries: a poller is given a descriptor, or a select that is nested in a loop has a case. */
 START_TEST(test_stopped_and_polled)
 {
     uint64_t value = 7, got = 0;
