@@ -532,6 +532,7 @@ static inline bool fd_wait_readable(int fd)
 /* Tests run in a child, so what they skip is told through shared memory. */
 struct skips {
     atomic_int count;
+    atomic_int begun;
     char text[4096];
     size_t used;
 };
@@ -550,6 +551,28 @@ static inline void skip(const char *test, const char *why)
     atomic_fetch_add(&test_skips->count, 1);
 }
 
+/* The number of the test that this process is for, as text. */
+static char test_number[16];
+
+/* Ended from outside, as by a limit of time: says where. */
+static inline void tell_test(int signo)
+{
+    const char *const parts[] = {"ended during ", tcase_name(), ", test ", test_number, "\n"};
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+        (void)!write(STDOUT_FILENO, parts[i], parts[i] ? strlen(parts[i]) : 0);
+    signal(signo, SIG_DFL);
+    raise(signo);
+}
+
+static inline void begin_test(void)
+{
+    int n = test_skips ? atomic_fetch_add(&test_skips->begun, 1) + 1 : 0;
+
+    snprintf(test_number, sizeof(test_number), "%d", n);
+    signal(SIGTERM, tell_test);
+}
+
 /* A case whose tests have time to miss a deadline or two and say so. */
 static inline TCase *case_new(Suite *suite, const char *name)
 {
@@ -557,6 +580,7 @@ static inline TCase *case_new(Suite *suite, const char *name)
     double slow = scale() > 1 ? scale() : 1;
 
     tcase_set_timeout(tc, 150.0 * SLOWDOWN * slow);
+    tcase_add_checked_fixture(tc, begin_test, NULL);
     suite_add_tcase(suite, tc);
     return tc;
 }
