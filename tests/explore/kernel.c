@@ -389,6 +389,7 @@ int ex_key_create(unsigned *ret, void (*destructor)(void *))
     if (n_keys == KEYS || ex_scenario->flags & EX_NO_KEYS)
         return EAGAIN;
     destructors[n_keys] = destructor;
+    ex_plain(ret, sizeof *ret, true);
     *ret = (unsigned)n_keys++;
     return 0;
 }

@@ -11,7 +11,7 @@
 
 static spool_chan *chans[CHANS];
 /* Among the variables that are put back between runs. */
-__attribute__((section("ex_data"))) static uint32_t flag;
+__attribute__((section("ex_data"))) static uint32_t flag, note;
 
 static void fill(unsigned char elem[ELEM_MAX], uint64_t value)
 {
@@ -177,6 +177,11 @@ void drop(int chan)
     ex_history_end(call, 0, 0, 0);
 }
 
+void ref(int chan)
+{
+    (void)spool_ref(chans[chan]);
+}
+
 void done(int chan)
 {
     spool_unref(chans[chan]);
@@ -195,6 +200,16 @@ void raise_flag(void)
 bool flag_is_raised(void)
 {
     return ex_load(&flag, sizeof flag, EX_ACQUIRE, EX_SITE("load", "flag")) != 0;
+}
+
+void write_note(void)
+{
+    ex_plain(&note, sizeof note, true);
+}
+
+void read_note(void)
+{
+    ex_plain(&note, sizeof note, false);
 }
 
 void expect(int is, int must_be)

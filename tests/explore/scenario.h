@@ -29,11 +29,15 @@ bool alive(int chan);
 void drain(int chan);
 void drop(int chan);
 void done(int chan);
+void ref(int chan);
 
 void wait_readable(int chan);
 /* A flag of the scenario's own, raised with release and looked at with acquire. */
 void raise_flag(void);
 bool flag_is_raised(void);
+/* Not atomic: a read beside a write is a race. */
+void write_note(void);
+void read_note(void);
 void expect(int is, int must_be);
 
 struct sel {

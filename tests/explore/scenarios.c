@@ -105,6 +105,21 @@ static void close_it(void)
 {
     (void)close_chan(0);
 }
+static void ring_of_two(void)
+{
+    ring_1();
+    ref(0);
+}
+static void put_then_done(void)
+{
+    (void)try_put(0, 1);
+    done(0);
+}
+static void get_then_done(void)
+{
+    (void)try_get(0);
+    done(0);
+}
 static void put_then_get(void)
 {
     (void)put(0, 5);
@@ -137,6 +152,10 @@ static void try_put_then_len(void)
     (void)try_put(0, 1);
     (void)len(0);
     (void)alive(0);
+}
+static void put_batch_of_2(void)
+{
+    (void)put_many(0, 1, 2);
 }
 static void put_batch(void)
 {
@@ -200,6 +219,19 @@ static void look_at_len(void)
 static void get_then_put(void)
 {
     (void)try_get(0);
+    (void)try_put(0, 1);
+}
+static void ring_2_polled(void)
+{
+    chan_new(0, 8, 2);
+    export_fd(0);
+}
+static void try_get_one(void)
+{
+    (void)try_get(0);
+}
+static void try_put_1(void)
+{
     (void)try_put(0, 1);
 }
 static void drain_all(void)
@@ -306,10 +338,6 @@ static void close_then_put(void)
     (void)close_chan(0);
     (void)try_put(0, 1);
 }
-static void try_get_one(void)
-{
-    (void)try_get(0);
-}
 static void try_get_four(void)
 {
     try_gets();
@@ -320,6 +348,17 @@ static void take_two_segments(void)
     try_gets();
     (void)put(0, 2);
     (void)try_get(0);
+}
+static void take_two_segments_then_put(void)
+{
+    take_two_segments();
+    put_3_4();
+}
+static void take_three_then_put(void)
+{
+    try_gets();
+    (void)try_get(0);
+    put_3_4();
 }
 static void put_1_to_4(void)
 {
@@ -332,6 +371,53 @@ static void put_1_to_4_then_gets(void)
     try_gets();
 }
 
+/* ---- What a thread did before it put or closed, for who got it or was told ------------------------------------ */
+
+static void note_then_put(void)
+{
+    write_note();
+    (void)put(0, 1);
+}
+static void get_then_read(void)
+{
+    if (get(0) == 0)
+        read_note();
+}
+static void note_then_close(void)
+{
+    write_note();
+    (void)close_chan(0);
+}
+static void gets_until_closed_then_read(void)
+{
+    int r;
+    while ((r = try_get(0)) == 0)
+        ;
+    if (r == -EPIPE)
+        read_note();
+}
+static void put_closed_then_read(void)
+{
+    if (try_put(0, 1) == -EPIPE)
+        read_note();
+}
+static void look_then_read(void)
+{
+    if (!alive(0))
+        read_note();
+}
+static void put_get_put(void)
+{
+    (void)put(0, 1);
+    (void)get(0);
+    (void)put(0, 2);
+}
+static void chain_half(void)
+{
+    chain_cells();
+    (void)put(0, 9);
+}
+
 /* ---- Rendezvous ----------------------------------------------------------------------------------------------- */
 
 static void meeting(void)
@@ -342,10 +428,6 @@ static void two_meetings(void)
 {
     chan_new(0, 8, 0);
     chan_new(1, 8, 0);
-}
-static void try_put_1(void)
-{
-    (void)try_put(0, 1);
 }
 
 /* ---- Selects -------------------------------------------------------------------------------------------------- */
@@ -513,6 +595,14 @@ static void select_either_way(void)
     (void)select_wait(&s, 1000);
     select_free(&s);
 }
+static void select_put_within(void)
+{
+    struct sel s;
+    select_new(&s);
+    select_put(&s, 0, 1);
+    (void)select_wait(&s, 1000);
+    select_free(&s);
+}
 static void get_at_0_within(void)
 {
     (void)get_for(0, 100);
@@ -586,10 +676,10 @@ static void get_at_b_then_look(void)
     if (try_get(1) == -EPIPE)
         expect(alive(0), false);
 }
-static void look_then_put_at_b(void)
+static void look_then_put_at_a(void)
 {
-    if (!alive(0))
-        expect(try_put(1, 3), -EPIPE);
+    if (!alive(1))
+        expect(try_put(0, 3), -EPIPE);
 }
 static void drop_both(void)
 {
@@ -641,6 +731,8 @@ const struct ex_scenario ex_scenarios[] = {
     {"ring-spurious", "interrupted waits", ring_1, {put_1_2, get_two}, drain_all, EX_SPURIOUS, {3, 2, 1}},
     {"ring-looks", "len and alive beside a get and a close",
      ring_2, {try_put_then_len, try_gets, close_it}, drain_all, 0, {3, 2, 1}},
+    {"ring-hand-off", "one wake for two elements, and two getters",
+     ring_2, {get_one, get_one, put_batch_of_2}, drain_all, 0, {1, 1, 1}},
     {"ring-len", "len beside a get and a put", ring_half, {look_at_len, get_then_put}, drain_all, 0, {3, 3, 2}},
     {"ring-cells-again", "a cell comes back while another thread takes it",
      cells_used, {tries_1_4, put_two_get_one}, drain_all, 0, {3, 2, 2}},
@@ -653,7 +745,8 @@ const struct ex_scenario ex_scenarios[] = {
      ring_polled, {put_1_2, poll_then_get, get_one}, drain_all, 0, {1, 1, 1}},
     {"ring-poll-close", "two strangers poll, and it is closed",
      ring_polled, {close_it, poll_then_get, poll_then_get}, drain_all, 0, {2, 2, 1}},
-
+    {"ring-poll-drain", "a drain swallows the edge of two elements, and takes one",
+     ring_2_polled, {try_get_one, put_1_2, poll_then_get}, drain_all, 0, {2, 1, 1}},
     {"ring-poll-late", "a stranger polls, having asked for the descriptor beside a put",
      ring_1, {put_1, poll_then_get}, drain_all, 0, {3, 3, 2}},
     {"ring-poll-late-2", "two strangers ask for the descriptor, and it is closed",
@@ -672,20 +765,22 @@ const struct ex_scenario ex_scenarios[] = {
     {"chain-leave-put", "the same beside a putter", chain_to_leave_now, {try_get_then_put, put_2}, drain_all, 0, {2, 2, 2}},
     {"chain-leave-3", "two getters, and a putter that takes the segment",
      chain_to_leave_now, {try_gets, try_get_one, put_1_2}, drain_all, EX_REUSE | EX_DELAYS, {2, 2, 2}},
-    {"chain-unprotected", "the same where no hazards are to be had",
-     chain_to_leave_now, {try_get_then_put, try_get_one}, drain_all, EX_NO_KEYS, {3, 2, 2}},
-    {"chain-bare", "the same where only one getter has no hazards",
-     chain_to_leave_now, {try_get_then_put, try_get_one}, drain_all, EX_ONE_BARE, {2, 2, 2}},
-    {"chain-bare-put", "the same where a putter has none",
-     chain_to_leave_now, {try_get_then_put, put_2}, drain_all, EX_ONE_BARE, {2, 2, 2}},
-    {"chain-unprotected-put", "the same beside a putter",
-     chain_to_leave_now, {try_get_then_put, put_2}, drain_all, EX_NO_KEYS, {2, 2, 2}},
     {"chain-leave-2", "two getters of two, of whom one leaves",
      chain_to_leave, {try_gets, try_gets}, drain_all, 0, {3, 2, 2}},
     {"chain-overtake", "a getter leaves a segment while another is two segments on",
      chain_to_leave_now, {try_get_one, take_two_segments}, drain_all, 0, {2, 1, 2}},
     {"chain-unprotected-2", "who cannot have a hazard holds memory all the same",
      chain, {try_get_four, put_1_to_4_then_gets}, drain_all, 0, {2, 2, 1}},
+    {"chain-overtake-put", "the same while a putter is there",
+     chain_to_leave_now, {put_1, take_two_segments_then_put}, drain_all, 0, {1, 1, 1}},
+    {"chain-unprotected", "who cannot have a hazard holds memory all the same",
+     chain, {take_three_then_put, put_1_to_4_then_gets}, drain_all, 0, {1, 1, 1}},
+    {"chain-bare", "the same where only one getter has no hazards",
+     chain_to_leave_now, {try_get_then_put, try_get_one}, drain_all, EX_ONE_BARE, {2, 2, 2}},
+    {"chain-bare-put", "the same where a putter has none",
+     chain_to_leave_now, {try_get_then_put, put_2}, drain_all, EX_ONE_BARE, {2, 2, 2}},
+    {"chain-unprotected-put", "the same beside a putter",
+     chain_to_leave_now, {try_get_then_put, put_2}, drain_all, EX_NO_KEYS, {2, 2, 2}},
     {"chain-len", "len beside a get and a put", chain_filled, {look_at_len, get_then_put}, drain_all, 0, {3, 3, 2}},
     {"chain-len-reuse", "len when segments were used before",
      chain_used, {put_two_then_len, try_get_one}, drain_all, 0, {3, 3, 2}},
@@ -699,6 +794,43 @@ const struct ex_scenario ex_scenarios[] = {
      chain_filled, {put_1_2, put_3, try_gets}, drain_all, EX_NO_MEMORY, {1, 1, 1}},
     {"chain-looks", "len and alive beside a put and a get",
      chain_filled, {try_put_then_len, try_gets, put_2}, drain_all, 0, {1, 1, 1}},
+
+    {"ring-never-full", "a ring that is never full takes an element",
+     ring_2, {put_get_put, try_put_1}, drain_all, 0, {3, 3, 3}},
+    {"ring-never-empty", "a ring that is never empty gives one",
+     ring_half, {put_then_get, try_get_one}, drain_all, 0, {3, 3, 3}},
+
+    {"chain-never-empty", "a chain that is never empty gives one",
+     chain_half, {put_then_get, try_get_one}, drain_all, 0, {2, 2, 2}},
+
+    {"ring-note", "what was done before a put", ring_1, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
+    {"ring-note-cells", "the same, with cells", ring_1_cells, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
+
+    {"chain-note", "the same, unbounded", chain, {note_then_put, get_then_read}, drain_all, 0, {3, 2, 2}},
+    {"chain-note-cells", "the same, unbounded with cells",
+     chain_cells, {note_then_put, get_then_read}, drain_all, 0, {3, 2, 2}},
+
+    {"meet-note", "the same, in a rendezvous", meeting, {note_then_put, get_then_read}, done_0, 0, {3, 3, 2}},
+
+    {"ring-note-close", "what was done before a close",
+     ring_1, {note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 2, 2}},
+    {"ring-note-close-put", "the same, for who puts",
+     ring_1, {note_then_close, put_closed_then_read}, drain_all, 0, {3, 3, 2}},
+    {"ring-note-close-cells", "the same, with cells",
+     ring_1_cells, {note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 2, 2}},
+
+    {"chain-note-close", "the same, unbounded",
+     chain, {note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 1, 1}},
+    {"chain-note-close-next", "the same, with the mark behind the last slot",
+     chain_filled, {note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 1, 1}},
+    {"chain-note-close-put", "the same, for who puts",
+     chain_filled, {note_then_close, put_closed_then_read}, drain_all, 0, {3, 2, 2}},
+
+    {"meet-note-close", "the same, in a rendezvous",
+     meeting, {note_then_close, gets_until_closed_then_read, put_closed_then_read}, done_0, 0, {2, 2, 2}},
+
+    {"chain-record", "a record of hazards goes from a thread that ends to another one",
+     chain_to_leave_now, {look_at_len, put_1, take_two_segments_then_put}, drain_all, EX_DELAYS, {1, 1, 1}},
 
     {"ring-stop", "capacity 1, whoever stops stops nobody",
      ring_1, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, use_what_is_left, EX_STOPS, {2, 2, 2}},
@@ -730,7 +862,9 @@ const struct ex_scenario ex_scenarios[] = {
     {"meet-crosswise", "two selects on two rendezvous, crosswise",
      two_meetings, {select_crosswise_1, select_crosswise_2}, done_0_and_1, 0, {2, 2, 1}},
     {"meet-either-way", "a select puts to one thread or gets from another",
-     two_meetings, {select_either_way, get_at_0_within, put_at_1_within}, done_0_and_1, 0, {1, 1, 1}},
+     two_meetings, {get_at_0_within, select_either_way, put_at_1_within}, done_0_and_1, 0, {1, 1, 1}},
+    {"meet-3", "two selects meet, or one of them meets a thread",
+     two_meetings, {select_put_within, select_both_within, put_at_1_within}, done_0_and_1, 0, {1, 0, 1}},
     {"meet-poll", "a stranger polls for a putter", meeting_polled, {put_1, poll_then_meet}, done_0, 0, {3, 3, 2}},
     {"meet-poll-select", "a stranger polls for a select that puts",
      meeting_polled, {select_put_1, poll_then_get}, done_0, 0, {3, 3, 2}},
@@ -757,12 +891,14 @@ const struct ex_scenario ex_scenarios[] = {
     {"select-mixed", "a bounded channel and a rendezvous in one select",
      ring_and_meeting, {put_first, put_second, select_both_twice}, done_0_and_1, 0, {1, 1, 1}},
 
+    {"pair-refs", "two threads have a reference each, and the last one frees it",
+     ring_of_two, {put_then_done, get_then_done}, NULL, 0, {3, 3, 2}},
     {"pair-drop", "one end is dropped while the other gets",
      pair, {drop_end_a, get_at_b_until_closed}, NULL, 0, {3, 3, 2}},
     {"pair-drop-both", "both ends put and are dropped", pair, {drop_end_a, put_at_b}, NULL, 0, {3, 3, 2}},
     {"pair-close", "both ends close at once", pair, {close_a, close_b}, drop_both, 0, {4, 3, 2}},
     {"pair-stop", "who stops in a close leaves no direction open beside a closed one",
-     pair, {close_b, put_at_b_then_a, look_then_put_at_b}, drop_unless_stopped, EX_STOPS, {2, 2, 1}},
+     pair, {close_b, put_at_b_then_a, look_then_put_at_a}, drop_unless_stopped, EX_STOPS, {2, 2, 1}},
     {"pair-stop-get", "the same beside a get",
      pair, {close_a, get_at_b_then_look}, drop_unless_stopped, EX_STOPS, {4, 3, 2}},
 };
