@@ -15,6 +15,10 @@ static void ring_2(void)
 {
     chan_new(0, 8, 2);
 }
+static void ring_3(void)
+{
+    chan_new(0, 8, 3);
+}
 static void ring_1_cells(void)
 {
     chan_new(0, 16, 1);
@@ -412,10 +416,30 @@ static void put_get_put(void)
     (void)get(0);
     (void)put(0, 2);
 }
+static void put_try_get_put(void)
+{
+    (void)put(0, 1);
+    (void)try_get(0);
+    (void)put(0, 2);
+}
+/* In a segment of several slots. */
 static void chain_half(void)
 {
-    chain_cells();
+    chain();
+    (void)put(0, 8);
+    (void)get(0);
     (void)put(0, 9);
+}
+/* The first call sets hazards, behind a fence; the second has them. */
+static void len_then_try_get(void)
+{
+    (void)len(0);
+    (void)try_get(0);
+}
+static void look_note_then_close(void)
+{
+    (void)alive(0);
+    note_then_close();
 }
 
 /* ---- Rendezvous ----------------------------------------------------------------------------------------------- */
@@ -456,6 +480,11 @@ static void put_first(void)
 static void put_second(void)
 {
     (void)put(1, 2);
+}
+static void put_second_then_first(void)
+{
+    put_second();
+    put_first();
 }
 static void select_one(void)
 {
@@ -801,11 +830,15 @@ const struct ex_scenario ex_scenarios[] = {
      ring_half, {put_then_get, try_get_one}, drain_all, 0, {3, 3, 3}},
 
     {"chain-never-empty", "a chain that is never empty gives one",
-     chain_half, {put_then_get, try_get_one}, drain_all, 0, {2, 2, 2}},
+     chain_half, {put_then_get, len_then_try_get}, drain_all, 0, {2, 2, 2}},
 
     {"ring-note", "what was done before a put", ring_1, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
     {"ring-note-cells", "the same, with cells", ring_1_cells, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
 
+    {"chain-fresh-put", "a segment is linked beside a putter without a hazard",
+     chain, {put_1_2, put_3}, drain_all, 0, {3, 2, 1}},
+    {"chain-fresh-get", "the same beside a getter",
+     chain, {put_try_get_put, try_get_one}, drain_all, 0, {3, 2, 1}},
     {"chain-note", "the same, unbounded", chain, {note_then_put, get_then_read}, drain_all, 0, {3, 2, 2}},
     {"chain-note-cells", "the same, unbounded with cells",
      chain_cells, {note_then_put, get_then_read}, drain_all, 0, {3, 2, 2}},
@@ -820,9 +853,9 @@ const struct ex_scenario ex_scenarios[] = {
      ring_1_cells, {note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 2, 2}},
 
     {"chain-note-close", "the same, unbounded",
-     chain, {note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 1, 1}},
+     chain, {look_note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 1, 1}},
     {"chain-note-close-next", "the same, with the mark behind the last slot",
-     chain_filled, {note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 1, 1}},
+     chain_filled, {look_note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 1, 1}},
     {"chain-note-close-put", "the same, for who puts",
      chain_filled, {note_then_close, put_closed_then_read}, drain_all, 0, {3, 2, 2}},
 
@@ -886,6 +919,12 @@ const struct ex_scenario ex_scenarios[] = {
     {"select-put", "a select puts when there is room",
      ring_full, {select_put_1, get_one, get_one}, drain_all, 0, {2, 2, 1}},
     {"select-close", "a close ends a select", ring_1, {select_until_closed, put_1_then_close}, drain_all, 0, {3, 2, 1}},
+    {"select-hand-off", "one wake for two elements, and two selects",
+     ring_2, {select_one, select_one, put_batch_of_2}, drain_all, 0, {1, 1, 1}},
+    {"select-pass-on", "two selects, of which one is woken by both channels",
+     two_rings, {select_both, select_both, put_second_then_first}, drain_two, 0, {1, 1, 1}},
+    {"select-leave", "a select that leaves has been woken for one of two others",
+     ring_3, {select_within, select_one, select_one, put_batch}, drain_all, EX_DELAYS, {2, 2, 2}},
     {"select-close-2", "a close ends two selects",
      ring_1, {select_until_closed, select_until_closed, close_it}, drain_all, 0, {1, 1, 1}},
     {"select-mixed", "a bounded channel and a rendezvous in one select",
