@@ -78,6 +78,9 @@ static int update_set(struct spool_select *s, int watch)
     if (w->kind != PLAIN_FD)
         return 0;
     int r = spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_MOD, w->fd, wanted_events(s, w), event_data(s, watch));
+    /* What was reported before, and not performed so far, is reported again: one shot is one. */
+    if (r == 0 && (w->flags & EPOLLONESHOT))
+        spool__select_unlist(s, w->first_case);
     if (r != -ENOENT)
         return r;
     /* Closed by the user, and the number used again. */

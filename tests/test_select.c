@@ -182,6 +182,30 @@ START_TEST(fd_case_in_other_epoll_modes)
 }
 END_TEST
 
+/* The set reports both at once; one is armed again before it is its turn. */
+START_TEST(one_shot_armed_twice_is_one_shot)
+{
+    spool_select *sel = select_of();
+    int fds[2][2];
+    for (int i = 0; i < 2; i++) {
+        pipe_of(fds[i]);
+        must_be(spool_select_fd(sel, fds[i][0], EPOLLIN | EPOLLONESHOT), i);
+        write_byte(fds[i][1]);
+    }
+    int first = wait_ready(sel), second = 1 - first;
+    must(first == 0 || first == 1);
+    must_be(spool_select_enable(sel, second, true), 0);
+    must_be(wait_ready(sel), second);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    must_be(spool_select_enable(sel, first, true), 0);
+    must_be(wait_ready(sel), first);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    spool_select_free(sel);
+    close_both(fds[0]);
+    close_both(fds[1]);
+}
+END_TEST
+
 START_TEST(result_before_and_after)
 {
     spool_select *sel = select_of();
@@ -1075,6 +1099,7 @@ int main(void)
     tcase_add_loop_test(tc, put_case_meets_a_getter, 0, 2);
     tcase_add_test(tc, fd_case_tells_events);
     tcase_add_test(tc, fd_case_in_other_epoll_modes);
+    tcase_add_test(tc, one_shot_armed_twice_is_one_shot);
     tcase_add_loop_test(tc, result_before_and_after, 0, FLAVOURS);
     tcase_add_test(tc, bad_arguments);
     tcase_add_loop_test(tc, errno_is_left_alone, 0, FLAVOURS);
