@@ -11,16 +11,19 @@
 #endif
 
 /*
- * A yield that took longer found others who want the processor: it costs a turn of all of them, where who is woken from
- * a park does not stand at the end of their queue. So as many waits that follow, of any thread, do without.
+ * A yield that took longer found others who use up what the processor is given to them for: each further one would cost
+ * a turn of all of them. A turn is a millisecond and more; others who yield as well, or a tracer, take less.
  */
-#define YIELD_MAX_NS 50000
-#define YIELD_RESTS 100u
+#define YIELD_MAX_NS 500000
+
+/* How many meetings sleep at once after that. */
+#define DEAR_FOR 100u
+
+static unsigned dear_for;
 
 bool spool__spin(unsigned *turns)
 {
     static int cpus; /* 0: not asked yet. Every thread that asks at once finds the same. */
-    static unsigned rests;
     int n = spool__load(&cpus, RELAXED);
     if (n == 0) {
         n = spool__sys_cpus();
@@ -30,25 +33,26 @@ bool spool__spin(unsigned *turns)
         *turns = SPIN_PAUSES;
     if (*turns == SPIN_PAUSES + SPIN_YIELDS)
         return false;
-    if (*turns < SPIN_PAUSES) {
-        ++*turns;
+    if ((*turns)++ < SPIN_PAUSES) {
         spool__pause();
         return true;
     }
-    /* That threads which count down at once count once does no harm. */
-    unsigned rest = spool__load(&rests, RELAXED);
-    if (rest > 0) {
-        spool__store(&rests, rest - 1, RELAXED);
-        *turns = SPIN_PAUSES + SPIN_YIELDS;
-        return false;
-    }
-    ++*turns;
     int64_t begin = spool__sys_now();
     spool__yield();
     if (spool__sys_now() - begin > YIELD_MAX_NS) {
-        spool__store(&rests, YIELD_RESTS, RELAXED);
+        spool__store(&dear_for, DEAR_FOR, RELAXED);
         *turns = SPIN_PAUSES + SPIN_YIELDS;
     }
+    return true;
+}
+
+bool spool__spin_is_dear(void)
+{
+    /* That threads which count down at once count once does no harm. */
+    unsigned left = spool__load(&dear_for, RELAXED);
+    if (left == 0)
+        return false;
+    spool__store(&dear_for, left - 1, RELAXED);
     return true;
 }
 

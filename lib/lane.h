@@ -78,5 +78,10 @@ int64_t spool__deadline(int64_t timeout_ns);
 
 /* How long to look again before sleeping: call with *turns from 0 up until it returns false. */
 bool spool__spin(unsigned *turns);
+/*
+ * Whether it lately gave a turn away to others who want the processor. That may pay for a queue, in which elements
+ * gather meanwhile; in a rendezvous nothing does, and who is woken from sleep does not stand at the end of their queue.
+ */
+bool spool__spin_is_dear(void);
 
 #endif

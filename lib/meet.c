@@ -249,9 +249,10 @@ int spool__meet_await(struct spool__meet *m, struct spool__offer *o, int64_t dea
 {
     uint32_t state;
     unsigned turns = 0;
+    bool spins = !spool__spin_is_dear();
     /* Acquire: the element was copied before. */
     while ((state = spool__load(&o->state, ACQUIRE)) < SPOOL__OFFER_MET) {
-        if (spool__spin(&turns))
+        if (spins && spool__spin(&turns))
             continue;
         if (state == SPOOL__OFFER_OPEN)
             (void)spool__cas(&o->state, &state, SPOOL__OFFER_SLEPT_ON, RELAXED);
