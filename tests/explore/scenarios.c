@@ -916,6 +916,8 @@ const struct ex_scenario ex_scenarios[] = {
      ring_1, {put_1, select_within, get_within}, drain_all, 0, {2, 1, 1}},
     {"select-timeout-2", "a select does not run out of time beside an element that it has put",
      two_rings, {select_put_select, select_both_within, put_second}, drain_two, 0, {1, 1, 1}},
+    {"select-stop-full", "who fills a ring and stops leaves nobody asleep beside a select that puts",
+     ring_1, {put_1, select_put_1, get_one}, drain_what_is_left, EX_STOPS, {2, 1, 1}},
     {"select-put", "a select puts when there is room",
      ring_full, {select_put_1, get_one, get_one}, drain_all, 0, {2, 2, 1}},
     {"select-close", "a close ends a select", ring_1, {select_until_closed, put_1_then_close}, drain_all, 0, {3, 2, 1}},
