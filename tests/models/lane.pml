@@ -6,15 +6,15 @@
  *
  * What one step is: see park.pml; what the kernel does with an eventfd: see poll.pml.
  *
- * Store buffers (BUFFERS): what a read-modify-write stored stays with its thread until others see it, at any time; until
- * then they load what was there before, and cannot change it (a failed store-exclusive tries again). One entry for each
- * thread suffices, since between any two of these the second releases, or there is a fence or a system call, each of
- * which lets everything be seen that was stored before. So a store and the fence behind it are one step.
+ * Store buffers (BUFFERS): what a read-modify-write stored stays with its thread until others see it, at any time;
+ * until then they load what was there before, and cannot change it (a failed store-exclusive tries again). A buffer has
+ * one entry: the next store to another place, a fence or a system call lets it be seen. So a store and the fence behind
+ * it are one step. Stores that are seen out of order are not modelled; where that would matter, the later one releases.
  *
  * Promise: when nobody can move any more, nobody sleeps who could go on. With STOP, one thread may stop for ever in
  * front of any of its steps: then who sleeps beside work is excused until somebody else of the other side makes more
- * work, and only if nobody sleeps on the other side, which would be a hang of both. No run goes on for ever: as puts and
- * gets are finite, any cycle counts.
+ * work, and only if nobody sleeps on the other side, which would be a hang of both. No run goes on for ever: as puts
+ * and gets are finite, any cycle counts.
  *
  * Loads are made in order here. So this says nothing of the fence in yield_to, which orders two of them.
  *
@@ -64,11 +64,14 @@
 #define PUT 1
 #define OTHER(s) (1 - (s))
 
-/* The places in memory: the ring's count, and of each gate (by side) the word of the threads and that of the selects. */
-#define Q 0
-#define T 1
-#define P 3
-#define PLACES 5
+/*
+ * The places in memory: none, the ring's count, and of each gate (by side) the word of the threads and that of the
+ * selects.
+ */
+#define Q 1
+#define T 2
+#define P 4
+#define PLACES 6
 
 /* Both words: granted, waiting, pending, and the version of the last grant. */
 #define K(x) ((x) & 7)
@@ -83,6 +86,7 @@ short mem[PLACES];
 #ifdef BUFFERS
 short old[PLACES]; /* what others see */
 byte by[PLACES];   /* whose store it is that they do not see */
+byte place[ALL + 1];
 #endif
 byte asleep = 0; /* in futex_wait or epoll_wait */
 byte mark = 0;   /* the eventfd is in the ready list of this select's epoll */
@@ -108,9 +112,15 @@ bool after[2]; /* somebody of this side has done an operation since */
 #define MINE(l) (!by[l] || by[l] == me)
 #define LOAD(l) (by[l] && by[l] != me -> old[l] : mem[l])
 /* Everybody sees what was stored. */
-#define SEEN(l) if :: by[l] == me -> by[l] = 0; old[l] = 0 :: else fi
-#define fence() SEEN(0); SEEN(1); SEEN(2); SEEN(3); SEEN(4)
-#define store(l, x) if :: by[l] :: else -> fence(); old[l] = mem[l]; by[l] = me fi; mem[l] = x
+#define fence() d_step { by[place[me]] = 0; old[place[me]] = 0; place[me] = 0 }
+#define store(l, x) \
+    d_step { \
+        if \
+        :: by[l] \
+        :: else -> by[place[me]] = 0; old[place[me]] = 0; place[me] = l; by[l] = me; old[l] = mem[l] \
+        fi; \
+        mem[l] = x \
+    }
 #else
 #define MINE(l) true
 #define LOAD(l) mem[l]
@@ -123,11 +133,11 @@ bool after[2]; /* somebody of this side has done an operation since */
 /* ---- The kernel ------------------------------------------------------------------------------------------------ */
 
 /* futex(FUTEX_WAKE, n): any n of the sleepers */
-inline futex_wake(s) {
+inline futex_wake() {
     do
-    :: n > 0 && asleep & THREADS_AT(s) ->
+    :: n > 0 && asleep & THREADS_AT(to) ->
         n--;
-        x = asleep & THREADS_AT(s);
+        x = asleep & THREADS_AT(to);
         if
         :: HAS(x, 1) -> asleep = asleep & ~BIT(1)
         :: HAS(x, 2) -> asleep = asleep & ~BIT(2)
@@ -141,14 +151,14 @@ inline futex_wake(s) {
 }
 
 /* write(eventfd, 1), n times: each marks the epolls up to and including the first in which somebody sleeps. */
-inline efd_write(s) {
+inline efd_write() {
     do
     :: n > 0 ->
         n--;
         x = 1;
         do
-        :: x <= ALL && !HAS(SELECTS_AT(s), x) -> x++
-        :: x <= ALL && HAS(SELECTS_AT(s), x) ->
+        :: x <= ALL && !HAS(SELECTS_AT(to), x) -> x++
+        :: x <= ALL && HAS(SELECTS_AT(to), x) ->
             mark = mark | BIT(x);
             if
             :: HAS(asleep, x) -> asleep = asleep & ~BIT(x); break
@@ -164,20 +174,19 @@ inline efd_write(s) {
 /* ---- The gate -------------------------------------------------------------------------------------------------- */
 
 /* The calls that a change of a word from pending on owes, n of them; v is the word as this thread left it. */
-inline deliver(word, s) {
+inline deliver() {
     do
     :: v ->
-        STEP fence(); if :: word == T -> futex_wake(s) :: else -> efd_write(s) fi END;
-        CHANGE(word + s)
+        STEP fence(); if :: w == T -> futex_wake() :: else -> efd_write() fi END;
+        CHANGE(w + to)
             if
-            :: !PEND(mem[word + s]) -> v = 0
-            :: PEND(mem[word + s]) && VER(mem[word + s]) == VER(v) -> store(word + s, mem[word + s] & ~PENDING); v = 0
-            :: else -> v = mem[word + s]; n = K(v)
+            :: !PEND(mem[w + to]) -> v = 0
+            :: PEND(mem[w + to]) && VER(mem[w + to]) == VER(v) -> store(w + to, mem[w + to] & ~PENDING); v = 0
+            :: else -> v = mem[w + to]; n = K(v)
             fi
         END
     :: else -> break
-    od;
-    n = 0
+    od
 }
 
 #ifdef NO_PENDING
@@ -186,32 +195,33 @@ inline deliver(word, s) {
 #define GRANTED(x) OWED(x)
 #endif
 
-/* Grants one of those who wait by this word: then granted_one is set. */
-inline grant(word, s) {
+/* Grants one of those who wait by word w at gate to: then granted_one is set. */
+inline grant() {
     STEP
         if
-        :: W(LOAD(word + s)) > 0 && MINE(word + s) ->
-            n = (PEND(mem[word + s]) -> K(mem[word + s]) + 1 : 1);
-            store(word + s, GRANTED(mem[word + s] - W1 + 1));
-            v = mem[word + s] | PENDING;
+        :: W(LOAD(w + to)) > 0 && MINE(w + to) ->
+            n = (PEND(mem[w + to]) -> K(mem[w + to]) + 1 : 1);
+            store(w + to, GRANTED(mem[w + to] - W1 + 1));
+            v = mem[w + to] | PENDING;
             granted_one = true
-        :: !W(LOAD(word + s)) && PEND(LOAD(word + s)) -> v = LOAD(word + s); n = K(v)
-        :: !W(LOAD(word + s)) && !PEND(LOAD(word + s))
+        :: !W(LOAD(w + to)) && PEND(LOAD(w + to)) -> v = LOAD(w + to); n = K(v)
+        :: !W(LOAD(w + to)) && !PEND(LOAD(w + to))
         fi
     END;
-    deliver(word, s)
+    deliver()
 }
 
 /* spool__gate_wake_slow; a look before it would read the same two words in the same order. */
 inline wake(s) {
-    grant(T, s);
-#if PUTTING + GETTING
-    if
-    :: !granted_one -> grant(P, s)
-    :: else
-    fi;
-#endif
-    granted_one = false
+    d_step { to = s; w = T };
+    do
+    :: grant();
+        if
+        :: PUTTING + GETTING > 0 && w == T && !granted_one -> w = P
+        :: else -> break
+        fi
+    od;
+    atomic { granted_one = false; w = 0; to = 0 }
 }
 
 /* spool__gate_announce, with the word of the threads, and spool__gate_arm, with that of the selects */
@@ -312,8 +322,8 @@ inline hand_on() {
 
 /* spool__lane_wait */
 proctype a_thread(byte me; bit side) {
-    byte n, x, times;
-    bit other = OTHER(side);
+    byte n, x, w, times;
+    bit other = OTHER(side), to;
     short v;
     bool got, granted, granted_one, left;
 
@@ -370,8 +380,8 @@ stop:
 #if PUTTING + GETTING
 /* spool_select_wait, with one case on the channel */
 proctype a_select(byte me; bit side) {
-    byte n, x, times;
-    bit other = OTHER(side);
+    byte n, x, w, times;
+    bit other = OTHER(side), to;
     short v;
     bool got, granted, granted_one, left, event, leaves;
 
@@ -437,12 +447,13 @@ end:
     do
     :: atomic {
             if
-            :: by[0] -> l = 0
             :: by[1] -> l = 1
             :: by[2] -> l = 2
             :: by[3] -> l = 3
             :: by[4] -> l = 4
+            :: by[5] -> l = 5
             fi;
+            place[by[l]] = 0;
             by[l] = 0;
             old[l] = 0;
             l = 0
