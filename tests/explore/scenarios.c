@@ -422,6 +422,12 @@ static void put_try_get_put(void)
     (void)try_get(0);
     (void)put(0, 2);
 }
+static void put_then_three_gets(void)
+{
+    (void)put(0, 1);
+    try_gets();
+    (void)try_get(0);
+}
 /* In a segment of several slots. */
 static void chain_half(void)
 {
@@ -429,6 +435,40 @@ static void chain_half(void)
     (void)put(0, 8);
     (void)get(0);
     (void)put(0, 9);
+}
+static void chain_empty(void)
+{
+    chain_half();
+    (void)get(0);
+}
+static void look(void)
+{
+    (void)alive(0);
+}
+static void look_twice(void)
+{
+    look();
+    look();
+}
+/* In a segment with one free slot. */
+static void use_segment_again(void)
+{
+    put_then_get();
+    put_then_get();
+    put_3_4();
+}
+static void take_three_then_use_again(void)
+{
+    try_gets();
+    (void)try_get(0);
+    (void)put(0, 7);
+    (void)try_get(0);
+    put_3_4();
+}
+static void put_three_then_look(void)
+{
+    put_1_2_3();
+    look();
 }
 /* The first call sets hazards, behind a fence; the second has them. */
 static void len_then_try_get(void)
@@ -481,6 +521,17 @@ static void put_second(void)
 {
     (void)put(1, 2);
 }
+static void three_rings(void)
+{
+    two_rings();
+    chan_new(2, 8, 1);
+}
+static void drain_three(void)
+{
+    drain(2);
+    done(2);
+    drain_two();
+}
 static void put_second_then_first(void)
 {
     put_second();
@@ -502,6 +553,22 @@ static void select_both(void)
     select_get(&s, 1);
     (void)select_wait(&s, -1);
     select_free(&s);
+}
+/* Keeps the select until the other one has had its element as well. */
+static void select_both_then_get(void)
+{
+    struct sel s;
+    select_new(&s);
+    select_get(&s, 0);
+    select_get(&s, 1);
+    (void)select_wait(&s, -1);
+    (void)get(2);
+    select_free(&s);
+}
+static void select_both_then_put(void)
+{
+    select_both();
+    (void)put(2, 1);
 }
 static void select_both_twice(void)
 {
@@ -828,7 +895,18 @@ const struct ex_scenario ex_scenarios[] = {
      ring_2, {put_get_put, try_put_1}, drain_all, 0, {3, 3, 3}},
     {"ring-never-empty", "a ring that is never empty gives one",
      ring_half, {put_then_get, try_get_one}, drain_all, 0, {3, 3, 3}},
+    {"ring-never-empty-3", "the same, told by one who was told",
+     ring_half, {put_1, len_then_try_get, try_get_one}, drain_all, 0, {2, 2, 2}},
 
+    {"chain-ends", "who has looked at the tail of a segment is gone when that is used again",
+     chain_to_leave_now, {look, take_two_segments_then_put}, drain_all, 0, {2, 1, 1}},
+    {"chain-ends-get", "the same of its head", chain_empty, {try_get_one, use_segment_again}, drain_all, 0, {2, 1, 1}},
+    {"chain-moves", "who has looked at a segment goes on to another one",
+     chain_to_leave_now, {look_twice, take_two_segments_then_put}, drain_all, 0, {2, 1, 1}},
+    {"chain-unprotected-ends", "who had no hazard is gone when a segment is used again",
+     chain, {take_three_then_use_again, put_three_then_look}, drain_all, 0, {1, 1, 1}},
+    {"chain-spare", "a segment takes the place of the spare one",
+     chain_to_leave_now, {put_then_three_gets, try_get_one}, drain_all, 0, {2, 1, 1}},
     {"chain-never-empty", "a chain that is never empty gives one",
      chain_half, {put_then_get, len_then_try_get}, drain_all, 0, {2, 2, 2}},
 
@@ -924,7 +1002,7 @@ const struct ex_scenario ex_scenarios[] = {
     {"select-hand-off", "one wake for two elements, and two selects",
      ring_2, {select_one, select_one, put_batch_of_2}, drain_all, 0, {1, 1, 1}},
     {"select-pass-on", "two selects, of which one is woken by both channels",
-     two_rings, {select_both, select_both, put_second_then_first}, drain_two, 0, {1, 1, 1}},
+     three_rings, {select_both_then_get, select_both_then_put, put_second_then_first}, drain_three, 0, {1, 1, 1}},
     {"select-leave", "a select that leaves has been woken for one of two others",
      ring_3, {select_within, select_one, select_one, put_batch}, drain_all, EX_DELAYS, {2, 2, 2}},
     {"select-close-2", "a close ends two selects",

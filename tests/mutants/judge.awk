@@ -1,53 +1,60 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 #
-# Reads what came of each mutant, compares it with the list `equivalent`, and says whether the gate is passed.
+# Reads what came of each mutant (what `about` has of it, and the result), compares it with the lists `equivalent` and
+# `unreached`, and says whether the gate is passed.
 
-BEGIN {
-    while ((getline line <list) > 0) {
+function read_list(name,    line, key) {
+    while ((getline line <(here "/" name)) > 0) {
         if (line ~ /^@ /) {
             key = substr(line, 3)
-            n_keys++
-            is_key[key] = 1
+            list[key] = name
         } else if (line ~ /^- /) {
+            # An order: told by the text of its line as well.
+            delete list[key]
             key = key "\t" substr(line, 3)
-            delete is_key[substr(key, 1, index(key, "\t") - 1)]
-            is_key[key] = 1
+            list[key] = name
         }
     }
+    close(here "/" name)
 }
 
-# Orders are told by name and text, steps by name.
+BEGIN {
+    FS = "\t"
+    read_list("equivalent")
+    read_list("unreached")
+}
+
 {
-    name = $1
+    key = ($1 in list) ? $1 : $1 "\t" $4
     place = $2 ":" $3
+    result = $7
     total++
-    key = ($1 in is_key) ? $1 : $1 "\t" $4
-    if ($7 ~ /^killed/)
+    print result " -- " $1 ", " place ": " $4 >log_file
+    seen[key] = 1
+    if (result ~ /^killed/ && !(key in list)) {
         killed++
-    print name " (" place " " $4 ") " $7 >log_file
-    if ($7 ~ /^killed/ && key in is_key) {
-        print "not ok mutant " name " " place " is said to be equivalent, but is " $7
+    } else if (result ~ /^survived/ && key in list) {
+        n[list[key]]++
+    } else if (result ~ /^killed/) {
+        printf "not ok mutant %s %s is in the list `%s`, but is %s\n", $1, place, list[key], result
         wrong++
-    } else if ($7 ~ /^survived/ && key in is_key) {
-        equivalent++
-        used[key] = 1
-    } else if ($7 !~ /^killed/) {
-        print "not ok mutant " name " " place " " $7 ": " $4
+    } else {
+        printf "not ok mutant %s %s %s: %s\n", $1, place, result, $4
         wrong++
         survived++
     }
-    seen[key] = 1
 }
 
 END {
-    for (key in is_key)
+    for (key in list)
         if (all == "yes" && !(key in seen)) {
-            print "not ok mutant " key ": said to be equivalent, but there is no such mutant"
+            printf "not ok mutant %s: in the list `%s`, but there is none\n", key, list[key]
             wrong++
         }
     printf "figure mutants.total %d\n", total
     printf "figure mutants.killed %d\n", killed
-    printf "figure mutants.equivalent %d\n", equivalent
+    printf "figure mutants.equivalent %d\n", n["equivalent"]
+    printf "figure mutants.unreached %d\n", n["unreached"]
     printf "figure mutants.survived %d\n", survived
     if (!wrong && total)
         print "ok mutants"
