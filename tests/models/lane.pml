@@ -18,9 +18,9 @@
  *
  * Loads are made in order here. So this says nothing of the fence in yield_to, which orders two of them.
  *
- * Sizes: capacity N; PUTTERS and GETTERS threads, PUTTING and GETTING selects; each does PUTS or GETS operations, and
- * with 0 as many as it likes. TIMED is the set of threads that may time out at any moment; LEAVES the set of selects
- * that may go to another case for ever, armed or not; BATCH: threads put two at once and look behind both.
+ * Sizes: capacity N; PUTTERS and GETTERS threads, PUTTING and GETTING selects; each does PUTS or GETS operations.
+ * TIMED is the set of threads that may time out at any moment, and then are gone; LEAVES the set of selects that may go
+ * to another case for ever, armed or not; BATCH: threads put two at once and look behind both.
  */
 #ifndef N
 #define N 1
@@ -196,8 +196,9 @@ inline deliver() {
 #endif
 
 /* Grants one of those who wait by word w at gate to: then granted_one is set. */
-inline grant() {
+inline grant(s) {
     STEP
+        if :: !w -> w = T; to = s :: else fi;
         if
         :: W(LOAD(w + to)) > 0 && MINE(w + to) ->
             n = (PEND(mem[w + to]) -> K(mem[w + to]) + 1 : 1);
@@ -211,17 +212,17 @@ inline grant() {
     deliver()
 }
 
+#define GOES_ON (PUTTING + GETTING > 0 && w == T && !granted_one)
+
 /* spool__gate_wake_slow; a look before it would read the same two words in the same order. */
 inline wake(s) {
-    d_step { to = s; w = T };
     do
-    :: grant();
+    :: grant(s);
         if
-        :: PUTTING + GETTING > 0 && w == T && !granted_one -> w = P
-        :: else -> break
+        :: atomic { GOES_ON -> w = P }
+        :: atomic { !GOES_ON -> granted_one = false; w = 0; to = 0 }; break
         fi
-    od;
-    atomic { granted_one = false; w = 0; to = 0 }
+    od
 }
 
 /* spool__gate_announce, with the word of the threads, and spool__gate_arm, with that of the selects */
@@ -368,9 +369,8 @@ out:
     atomic {
         granted = false;
         if
-        :: TIMES && times + 1 < TIMES && got -> times++; got = false; goto again
-        :: !TIMES && got -> got = false; goto again
-        :: !TIMES || !got || times + 1 == TIMES -> got = false; times = 0
+        :: times + 1 < TIMES && got -> times++; got = false; goto again
+        :: else -> got = false; times = 0
         fi
     };
 stop:
@@ -429,9 +429,8 @@ performed:
     atomic {
         got = false;
         if
-        :: TIMES && times + 1 < TIMES -> times++; goto again
-        :: !TIMES -> goto again
-        :: !TIMES || times + 1 == TIMES -> times = 0
+        :: times + 1 < TIMES -> times++; goto again
+        :: else -> times = 0
         fi
     };
 stop:
