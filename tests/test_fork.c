@@ -48,6 +48,15 @@ static bool is_answered(uint64_t value)
 
 static bool forks_meanwhile;
 
+/* ThreadSanitizer's own start makes the call, too, before it can bear to be told of any. */
+#if UNDER_TSAN && defined(__clang__)
+#define UNWATCHED __attribute__((disable_sanitizer_instrumentation))
+#elif UNDER_TSAN
+#define UNWATCHED __attribute__((no_sanitize_thread))
+#else
+#define UNWATCHED
+#endif
+
 int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
@@ -70,20 +79,28 @@ static void *fork_meanwhile(void *arg)
     return NULL;
 }
 
-int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+static void let_fork_meanwhile(void)
 {
     pthread_t thread;
+    forks_meanwhile = false;
+    must_be(pthread_create(&thread, NULL, fork_meanwhile, NULL), 0);
+    must_be(pthread_join(thread, NULL), 0);
+}
+
+UNWATCHED int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
     int r = __real_pthread_atfork(prepare, parent, child);
-    if (forks_meanwhile) {
-        forks_meanwhile = false;
-        must_be(pthread_create(&thread, NULL, fork_meanwhile, NULL), 0);
-        must_be(pthread_join(thread, NULL), 0);
-    }
+    if (forks_meanwhile)
+        let_fork_meanwhile();
     return r;
 }
 
 START_TEST(forked_while_it_prepares)
 {
+    if (UNDER_TSAN) {
+        skip("forked_while_it_prepares", "ThreadSanitizer's own locks do not outlive such a fork");
+        return;
+    }
     forks_meanwhile = true;
     must(is_answered(3));
     must(!forks_meanwhile);

@@ -66,7 +66,7 @@
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
-    return "allocator_may_return_null=1:atexit_sleep_ms=0";
+    return "allocator_may_return_null=1:atexit_sleep_ms=0:die_after_fork=0";
 }
 #endif
 #if UNDER_ASAN
