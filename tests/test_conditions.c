@@ -234,7 +234,7 @@ START_TEST(the_address_space_is_full)
 {
     static char elem[4096];
     static struct worker w;
-    spool_chan *c = NULL, *by = chan_of(2), *extra = (spool_chan *)elem;
+    spool_chan *c = NULL, *by, *extra = (spool_chan *)elem;
     uint64_t n = 0, v = 9, got = 0;
     struct rlimit was, now;
     int r;
@@ -242,6 +242,7 @@ START_TEST(the_address_space_is_full)
         skip("the_address_space_is_full", "sanitizers need the address space");
         return;
     }
+    by = chan_of(2);
     must_be(spool_chan_new(&c, sizeof(elem), SPOOL_UNBOUNDED), 0);
     /* Some of its memory stays at hand from here on. */
     for (int i = 0; i < 200; i++)

@@ -17,6 +17,14 @@
         }                                                                                                              \
     } while (0)
 
+/* AddressSanitizer would take for leaked what the stacks of its parent's other threads hold. */
+static void child_end(void)
+{
+    if (UNDER_ASAN)
+        _exit(EXIT_SUCCESS);
+    exit(EXIT_SUCCESS);
+}
+
 static void child_must_succeed(pid_t pid)
 {
     int status = -1;
@@ -70,10 +78,10 @@ static void *fork_meanwhile(void *arg)
         pid = fork();
         if (pid == 0) {
             CHILD_MUST(is_answered(2));
-            exit(EXIT_SUCCESS);
+            child_end();
         }
         child_must_succeed(pid);
-        exit(EXIT_SUCCESS);
+        child_end();
     }
     child_must_succeed(pid);
     return NULL;
@@ -121,7 +129,7 @@ START_TEST(threads_do_not_go_over)
         CHILD_MUST(is_answered(2));
         CHILD_MUST(is_answered(3));
         CHILD_MUST(spool_go_wait(DEADLINE) == 0);
-        exit(EXIT_SUCCESS);
+        child_end();
     }
     child_must_succeed(pid);
     must_be(spool_go_wait(0), -EAGAIN);
@@ -140,7 +148,7 @@ static void fork_here(void *arg)
         CHILD_MUST(spool_self() != NULL);
         CHILD_MUST(spool_go_wait(DEADLINE) == -EDEADLK);
         CHILD_MUST(is_answered(5));
-        exit(EXIT_SUCCESS);
+        child_end();
     }
 }
 
@@ -185,7 +193,7 @@ START_TEST(closing_in_the_child_is_its_own)
         CHILD_MUST(!spool_alive(chan));
         CHILD_MUST(spool_try_get(chan, elem) == -EPIPE);
         spool_unref(chan);
-        exit(EXIT_SUCCESS);
+        child_end();
     }
     child_must_succeed(pid);
     must(spool_alive(chan));
