@@ -67,7 +67,7 @@ static uint32_t *release_thread(struct spool__meet *m, struct spool__offer *o, e
     unlink_offer(m, o);
     count_change(m, o->side, 1);
     /* Release: the element was copied. */
-    return spool__swap(&o->state, (uint32_t)state, ACQ_REL) == SPOOL__OFFER_SLEPT_ON ? &o->state : NULL;
+    return spool__swap(&o->state, (uint32_t)state, RELEASE) == SPOOL__OFFER_SLEPT_ON ? &o->state : NULL;
 }
 
 /* The thread may be awake already, and gone: then the address is nobody's, or somebody's who looks again. */
@@ -88,8 +88,8 @@ static bool set_met(struct spool__party *p, struct spool__offer *o, bool observe
 {
     p->met = o;
     p->met_observes = observes;
-    /* Acquire and release: its thread may look without the lock, and may have gone to sleep without it. */
-    return spool__swap(&p->state, (uint32_t)SPOOL__PARTY_MET, ACQ_REL) == SPOOL__PARTY_ASLEEP;
+    /* Its thread goes to sleep without the lock, and looks without it whether it has met; what it met, with the lock. */
+    return spool__swap(&p->state, (uint32_t)SPOOL__PARTY_MET, RELAXED) == SPOOL__PARTY_ASLEEP;
 }
 
 static void wake(struct spool__party *p)
@@ -286,7 +286,8 @@ int spool__meet_close(struct spool__meet *m)
 {
     spool__lock(&m->lock);
     int ret = m->is_closed ? -EALREADY : 0;
-    spool__store(&m->is_closed, 1, RELAXED);
+    /* Release: spool__meet_closed looks without the lock. */
+    spool__store(&m->is_closed, 1, RELEASE);
     for (int side = 0; ret == 0 && side < 2; side++) {
         for (struct spool__offer *o = m->sides[side].first, *next; o; o = next) {
             next = o->next;
@@ -302,7 +303,7 @@ int spool__meet_close(struct spool__meet *m)
 
 bool spool__meet_closed(const struct spool__meet *m)
 {
-    /* Acquire: for who closed the first lane of a pair the second comes next; see finish_close. */
+    /* Acquire: what was done before the close. */
     return spool__load(&m->is_closed, ACQUIRE);
 }
 

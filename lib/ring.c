@@ -140,13 +140,15 @@ static inline uint64_t settle_head(struct spool__ring *r, struct view *ret)
 static size_t cell_take(struct spool__ring *r)
 {
     uint64_t top, mask = r->unit / STEP - 1;
-    /* Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. */
+    /*
+     * Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. And its last
+     * user has finished with the bytes: the counter makes sure that the swap finds what was loaded here.
+     */
     while ((top = spool__load(&r->free_cells, ACQUIRE)) & mask) {
         size_t cell = (size_t)(top & mask) - 1;
         /* May be stale when another thread took the cell meanwhile; the counter then makes the swap fail. */
         uint64_t below = spool__load(&links(r)[cell], RELAXED);
-        /* Acquire: its last user has finished with the bytes. */
-        if (spool__cas(&r->free_cells, &top, ((top & ~mask) + mask + 1) | below, ACQUIRE))
+        if (spool__cas(&r->free_cells, &top, ((top & ~mask) + mask + 1) | below, RELAXED))
             return cell;
     }
     uint64_t fresh = spool__load(&r->fresh_cells, RELAXED);
@@ -273,7 +275,8 @@ size_t spool__ring_len(struct spool__ring *r)
     for (int tries = 0; tries < 16; tries++) {
         h = settle_head(r, &v);
         t = settle_tail(r, &v);
-        if (spool__load(&r->head, ACQUIRE) == h)
+        /* After the tail, whose load acquires. */
+        if (spool__load(&r->head, RELAXED) == h)
             break;
     }
     uint64_t turns = (turn_of(r, t) - turn_of(r, h)) / r->unit;
