@@ -67,11 +67,11 @@
 #define SPIN_PAUSES 1u
 #define SPIN_YIELDS 0u
 #define DOZE_TURNS 2u
-/* Small enough that a few elements fill a segment, in which hazards have few records. */
+/* Small enough that a few elements fill a segment, and hazards a batch. */
 #define FIRST_SLOTS 1
 #define SEGMENT_BYTES 224
 #define SLOTS_MIN 2
-#define RECORDS 8
+#define RECORDS 1
 
 #define spool__pause() ex_yield()
 #define spool__yield() ex_yield()

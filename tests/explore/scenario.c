@@ -91,6 +91,14 @@ int put_for(int chan, uint64_t value, int64_t ns)
     return end(call, chan, spool_put_for(chans[chan], elem, ns), NULL);
 }
 
+void put_quietly(int chan, uint64_t value)
+{
+    unsigned char elem[ELEM_MAX];
+    fill(elem, value);
+    int call = ex_history_begin(EX_PUT, put_side(chan), value);
+    (void)end(call, chan, spool__ring_put(&spool__chan_lane(chans[chan], SPOOL__PUT)->ring, elem), NULL);
+}
+
 int get(int chan)
 {
     return get_for(chan, -1);
@@ -182,14 +190,43 @@ void ref(int chan)
     (void)spool_ref(chans[chan]);
 }
 
+/* When all threads have come to their end, and no select is left: nobody waits, or was granted and has not noticed. */
+static void check_gates(int chan)
+{
+    const uint64_t threads = SPOOL__GATE_THREADS_CALL | INT32_MAX, selects = UINT64_C(0xff) << 40 | UINT32_MAX;
+    for (int side = 0; side < 2; side++) {
+        const struct spool__gate *g = &spool__chan_lane(chans[chan], SPOOL__GET)->gates[side];
+        if ((g->threads & threads) || (g->selects & selects))
+            ex_fail("somebody is counted as waiting who is gone: %#llx, %#llx", (unsigned long long)g->threads,
+                    (unsigned long long)g->selects);
+    }
+}
+
 void done(int chan)
 {
+    if (ex_self == 0 && !ex_is_stopped())
+        check_gates(chan);
     spool_unref(chans[chan]);
 }
 
 void wait_readable(int chan)
 {
     ex_wait_readable(spool_fd(chans[chan]));
+}
+
+void wait_writable(int chan)
+{
+    ex_wait_readable(spool_put_fd(chans[chan]));
+}
+
+void rest(void)
+{
+    ex_yield();
+}
+
+void set_drop(int chan, void (*function)(void *elem))
+{
+    expect(spool_set_drop(chans[chan], function), 0);
 }
 
 void raise_flag(void)

@@ -17,6 +17,8 @@ void export_fd(int chan);
 int put(int chan, uint64_t value);
 int put_for(int chan, uint64_t value, int64_t ns);
 int try_put(int chan, uint64_t value);
+/* As who stops for ever before it looks who waits; on a ring. */
+void put_quietly(int chan, uint64_t value);
 int get(int chan);
 int get_for(int chan, int64_t ns);
 int try_get(int chan);
@@ -31,7 +33,12 @@ void drop(int chan);
 void done(int chan);
 void ref(int chan);
 
+void set_drop(int chan, void (*function)(void *elem));
+
 void wait_readable(int chan);
+void wait_writable(int chan);
+/* Between two calls: others may go on here at no cost. */
+void rest(void);
 /* A flag of the scenario's own, raised with release and looked at with acquire. */
 void raise_flag(void);
 bool flag_is_raised(void);

@@ -191,6 +191,23 @@ static void ring_polled(void)
     chan_new(0, 8, 1);
     export_fd(0);
 }
+/* Asks for the descriptor when the ring is empty, and finds it full when it looks. */
+static void poll_then_put(void)
+{
+    wait_writable(0);
+    while (try_put(0, 2) == -EAGAIN)
+        wait_writable(0);
+}
+static void put_and_stop(void)
+{
+    put_quietly(0, 1);
+}
+static void put_quietly_then_put(void)
+{
+    put_quietly(0, 1);
+    rest();
+    (void)put(0, 2);
+}
 /* Two cells are free, of which one comes back. */
 static void cells_used(void)
 {
@@ -478,6 +495,20 @@ static void len_then_try_get(void)
     (void)len(0);
     (void)try_get(0);
 }
+/* The first call sets hazards, behind fences; the get is behind none. */
+static void len_rest_told_get(void)
+{
+    (void)len(0);
+    rest();
+    if (flag_is_raised())
+        (void)try_get(0);
+}
+static void len_rest_get(void)
+{
+    (void)len(0);
+    rest();
+    (void)try_get(0);
+}
 static void look_note_then_close(void)
 {
     (void)alive(0);
@@ -591,6 +622,73 @@ static void select_now(void)
     (void)select_wait(&s, 0);
     select_free(&s);
 }
+/* Selects that are there before the threads are, so that these do less. */
+static struct sel first_select, second_select;
+static void wait_with_first(void)
+{
+    (void)select_wait(&first_select, 1000);
+}
+static void wait_with_second(void)
+{
+    (void)select_wait(&second_select, 1000);
+}
+static void free_selects(void)
+{
+    select_free(&first_select);
+    select_free(&second_select);
+    done(0);
+    done(1);
+}
+static void put_or_get_and_nothing(void)
+{
+    two_meetings();
+    select_new(&first_select);
+    select_put(&first_select, 0, 1);
+    select_get(&first_select, 1);
+    select_new(&second_select);
+}
+static void put_and_get_either(void)
+{
+    two_meetings();
+    select_new(&first_select);
+    select_put(&first_select, 0, 1);
+    select_new(&second_select);
+    select_get(&second_select, 0);
+    select_get(&second_select, 1);
+}
+/* Both rings are armed. From then on one of them always has an element, of which no event tells. */
+static void select_armed(void)
+{
+    two_rings();
+    select_new(&first_select);
+    select_get(&first_select, 0);
+    select_get(&first_select, 1);
+    (void)select_wait(&first_select, 0);
+    put_quietly(1, 1);
+}
+static void select_now_again(void)
+{
+    (void)select_wait(&first_select, 0);
+}
+static void free_select_and_drain(void)
+{
+    select_free(&first_select);
+    drain_two();
+}
+static void move_back(void)
+{
+    (void)try_put(0, 2);
+    (void)try_get(1);
+}
+static void move_to_and_fro(void)
+{
+    move_back();
+    rest();
+    (void)try_put(1, 3);
+    (void)try_get(0);
+    rest();
+    move_back();
+}
 static void select_within(void)
 {
     struct sel s;
@@ -684,23 +782,6 @@ static void poll_then_meet(void)
     wait_readable(0);
     expect(try_get(0), 0);
 }
-static void select_either_way(void)
-{
-    struct sel s;
-    select_new(&s);
-    select_put(&s, 0, 1);
-    select_get(&s, 1);
-    (void)select_wait(&s, 1000);
-    select_free(&s);
-}
-static void select_put_within(void)
-{
-    struct sel s;
-    select_new(&s);
-    select_put(&s, 0, 1);
-    (void)select_wait(&s, 1000);
-    select_free(&s);
-}
 static void get_at_0_within(void)
 {
     (void)get_for(0, 100);
@@ -738,6 +819,29 @@ static void put_1_then_close(void)
 static void pair(void)
 {
     pair_new(8, 1);
+}
+static void read_note_of(void *elem)
+{
+    (void)elem;
+    read_note();
+}
+static void pair_with_element(void)
+{
+    pair();
+    (void)put(1, 1);
+}
+static void note_then_set_drop(void)
+{
+    write_note();
+    set_drop(1, read_note_of);
+}
+static void drop_a(void)
+{
+    drop(0);
+}
+static void done_1(void)
+{
+    done(1);
 }
 static void drop_end_a(void)
 {
@@ -834,6 +938,8 @@ const struct ex_scenario ex_scenarios[] = {
     {"ring-len", "len beside a get and a put", ring_half, {look_at_len, get_then_put}, drain_all, 0, {3, 3, 2}},
     {"ring-cells-again", "a cell comes back while another thread takes it",
      cells_used, {tries_1_4, put_two_get_one}, drain_all, 0, {3, 2, 2}},
+    {"ring-leaves", "who leaves the waiting takes the grant of the element behind the one it has, and hands it on",
+     ring_2, {get_one, get_one, put_quietly_then_put}, drain_all, 0, {2, 2, 2}},
     {"ring-batch", "put_many of 3 into capacity 1, a getter",
      ring_1, {put_batch, get_batch_of_3}, drain_all, 0, {2, 2, 1}},
     {"ring-told", "a put that returned is seen by who is told of it",
@@ -911,6 +1017,8 @@ const struct ex_scenario ex_scenarios[] = {
      chain_to_leave_now, {put_then_three_gets, try_get_one}, drain_all, 0, {2, 1, 1}},
     {"chain-never-empty", "a chain that is never empty gives one",
      chain_half, {put_then_get, len_then_try_get}, drain_all, 0, {2, 2, 2}},
+    {"chain-never-empty-2", "the same where a hint comes from who was told of the put",
+     chain_half, {len_rest_told_get, len_rest_get, put_and_tell}, drain_all, 0, {1, 1, 1}},
 
     {"ring-note", "what was done before a put", ring_1, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
     {"ring-note-cells", "the same, with cells", ring_1_cells, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
@@ -941,6 +1049,8 @@ const struct ex_scenario ex_scenarios[] = {
 
     {"meet-note-close", "the same, in a rendezvous",
      meeting, {note_then_close, gets_until_closed_then_read, put_closed_then_read}, done_0, 0, {2, 2, 2}},
+    {"meet-note-look", "the same, for who looks whether it is closed",
+     meeting, {note_then_close, look_then_read}, done_0, 0, {3, 3, 2}},
 
     {"chain-record", "a record of hazards goes from a thread that ends to another one",
      chain_to_leave_now, {look_at_len, put_1, take_two_segments_then_put}, drain_all, EX_DELAYS, {1, 1, 1}},
@@ -951,6 +1061,8 @@ const struct ex_scenario ex_scenarios[] = {
      ring_1_cells, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, use_what_is_left, EX_STOPS, {2, 2, 2}},
     {"ring-stop-full", "who fills a ring and stops leaves nobody asleep beside the next putter",
      ring_1, {put_1, put_2, get_one}, drain_what_is_left, EX_STOPS, {2, 2, 2}},
+    {"ring-stop-full-poll", "the same beside a stranger that polls until it can put",
+     ring_1, {put_and_stop, poll_then_put, get_one}, drain_all, 0, {2, 2, 2}},
     {"ring-stop-empty", "who empties a ring and stops leaves nobody asleep beside the next getter",
      ring_full, {get_one, get_one, put_1}, drain_what_is_left, EX_STOPS, {2, 2, 2}},
     {"ring-close-stop", "who stops in a close",
@@ -975,9 +1087,9 @@ const struct ex_scenario ex_scenarios[] = {
     {"meet-crosswise", "two selects on two rendezvous, crosswise",
      two_meetings, {select_crosswise_1, select_crosswise_2}, done_0_and_1, 0, {2, 2, 1}},
     {"meet-either-way", "a select puts to one thread or gets from another",
-     two_meetings, {get_at_0_within, select_either_way, put_at_1_within}, done_0_and_1, 0, {1, 1, 1}},
+     put_or_get_and_nothing, {get_at_0_within, wait_with_first, put_at_1_within}, free_selects, 0, {2, 1, 1}},
     {"meet-3", "two selects meet, or one of them meets a thread",
-     two_meetings, {select_put_within, select_both_within, put_at_1_within}, done_0_and_1, 0, {1, 0, 1}},
+     put_and_get_either, {wait_with_first, wait_with_second, put_at_1_within}, free_selects, 0, {2, 1, 1}},
     {"meet-poll", "a stranger polls for a putter", meeting_polled, {put_1, poll_then_meet}, done_0, 0, {3, 3, 2}},
     {"meet-poll-select", "a stranger polls for a select that puts",
      meeting_polled, {select_put_1, poll_then_get}, done_0, 0, {3, 3, 2}},
@@ -992,6 +1104,10 @@ const struct ex_scenario ex_scenarios[] = {
      two_rings, {put_first, put_second, select_both, select_both}, drain_two, EX_DELAYS, {2, 1, 1}},
     {"select-now", "nothing ready at one instant, while an element moves",
      one_then_other, {move_along, select_now}, drain_two, 0, {3, 3, 2}},
+    {"select-never-empty", "something is always ready, though each look at one channel finds it empty",
+     select_armed, {move_back, select_now_again}, free_select_and_drain, 0, {3, 3, 2}},
+    {"select-never-empty-2", "the same for two looks at each",
+     select_armed, {move_to_and_fro, select_now_again}, free_select_and_drain, 0, {3, 2, 2}},
     {"select-timeout", "a select whose time runs out passes its wake on",
      ring_1, {put_1, select_within, get_within}, drain_all, 0, {2, 1, 1}},
     {"select-timeout-2", "a select does not run out of time beside an element that it has put",
@@ -1016,6 +1132,8 @@ const struct ex_scenario ex_scenarios[] = {
      ring_of_two, {put_then_done, get_then_done}, NULL, 0, {3, 3, 2}},
     {"pair-drop", "one end is dropped while the other gets",
      pair, {drop_end_a, get_at_b_until_closed}, NULL, 0, {3, 3, 2}},
+    {"pair-drop-function", "what was done before a function was set for dropped elements",
+     pair_with_element, {note_then_set_drop, drop_a}, done_1, 0, {3, 3, 2}},
     {"pair-drop-both", "both ends put and are dropped", pair, {drop_end_a, put_at_b}, NULL, 0, {3, 3, 2}},
     {"pair-close", "both ends close at once", pair, {close_a, close_b}, drop_both, 0, {4, 3, 2}},
     {"pair-stop", "who stops in a close leaves no direction open beside a closed one",
