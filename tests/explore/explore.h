@@ -164,7 +164,7 @@ void ex_history_end(int call, int result, uint64_t value, int which);
 void ex_history_void(int call);
 void ex_history_check(void);
 
-/* ---- scenarios.c ---------------------------------------------------------------------------------------------- */
+/* ---- Scenarios ------------------------------------------------------------------------------------------------ */
 
 struct ex_scenario {
     const char *name, *about;
@@ -172,7 +172,7 @@ struct ex_scenario {
     void (*threads[EX_THREADS])(void);
     void (*finish)(void);
     unsigned flags;
-    int bound[3]; /* what verify completes, for each kind of memory; -1: not at all */
+    int bound[3]; /* what verify completes in sequential, TSO and weak memory; -1: not at all */
 };
 
 enum {
@@ -185,8 +185,8 @@ enum {
     EX_DELAYS = 8,    /* any other thread than the next costs one, even if this one cannot go on */
 };
 
-extern const struct ex_scenario ex_scenarios[];
-extern const size_t ex_n_scenarios;
+/* Each ends with one that has no name. */
+extern const struct ex_scenario ex_bounded[], ex_unbounded[], ex_rendezvous[], ex_selects[], ex_pairs[];
 extern const struct ex_scenario *ex_scenario;
 
 #endif

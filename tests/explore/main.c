@@ -24,10 +24,26 @@ static int usage(void)
     return 2;
 }
 
+/* All scenarios, one after the other; NULL at the end. */
+static const struct ex_scenario *next_scenario(const struct ex_scenario *s)
+{
+    static const struct ex_scenario *const tables[] = {ex_bounded, ex_unbounded, ex_rendezvous, ex_selects, ex_pairs};
+    static size_t table;
+    if (!s)
+        table = 0;
+    s = s ? s + 1 : tables[0];
+    while (!s->name) {
+        if (++table == sizeof tables / sizeof tables[0])
+            return NULL;
+        s = tables[table];
+    }
+    return s;
+}
+
 static int list(void)
 {
-    for (size_t i = 0; i < ex_n_scenarios; i++)
-        (void)printf("%-20s %s\n", ex_scenarios[i].name, ex_scenarios[i].about);
+    for (const struct ex_scenario *s = NULL; (s = next_scenario(s));)
+        (void)printf("%-20s %s\n", s->name, s->about);
     return 0;
 }
 
@@ -137,8 +153,7 @@ int main(int argc, char **argv)
             return usage();
         }
     }
-    for (size_t i = 0; i < ex_n_scenarios; i++) {
-        const struct ex_scenario *s = &ex_scenarios[i];
+    for (const struct ex_scenario *s = NULL; (s = next_scenario(s));) {
         if (!is_wanted(s, argv + optind))
             continue;
         for (int m = 0; m < 3; m++) {

@@ -9,7 +9,7 @@
  * Store buffers (BUFFERS): what a read-modify-write stored stays with its thread until others see it, at any time;
  * until then they load what was there before, and cannot change it (a failed store-exclusive tries again). A buffer has
  * one entry: the next store to another place, a fence or a system call lets it be seen. So a store and the fence behind
- * it are one step. Stores that are seen out of order are not modelled; where that would matter, the later one releases.
+ * it are one step. Stores that are seen out of order are not modelled: tests/explore has those.
  *
  * Promise: when nobody can move any more, nobody sleeps who could go on. With STOP, one thread may stop for ever in
  * front of any of its steps: then who sleeps beside work is excused until somebody else of the other side makes more

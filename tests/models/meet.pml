@@ -12,10 +12,11 @@
  *
  * Memory is sequentially consistent here. Most of the lists, hints and states is read under the lock under which it was
  * written. What is not: a try's look whether a list is empty; is_open and is_nested, under the meet's lock and without
- * the party's; that no hint is there; doze, whose CAS and set_met's swap are of one word, as are those of SLEPT_ON, left
- * out here. A look that is too old does no harm where the one who wrote locks the same meet, or the party, afterwards:
- * one who opens locks the meet of each hinted offer, one who nests looks under each meet's lock, and whoever hints locks
- * the party. A try's look may be older than an offer of a thread that it does not know of. None of this is modelled.
+ * the party's; that no hint is there; doze, whose CAS and set_met's swap are of one word, as are those of SLEPT_ON,
+ * left out here. A look that is too old does no harm where the one who wrote locks the same meet, or the party,
+ * afterwards: one who opens locks the meet of each hinted offer, one who nests looks under each meet's lock, and
+ * whoever hints locks the party. A try's look may be older than an offer of a thread that it does not know of. None of
+ * this is modelled.
  *
  * Promise: who is taken is waiting, and is taken once; a wait performs one case, or none and says so. When nobody can
  * move any more, no lock is held, no two wait that suit each other, nobody waits at a closed channel, and a nested
