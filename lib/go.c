@@ -55,16 +55,6 @@ static void take_name(struct spool__core *core)
     (void)pthread_setname_np(core->worker->thread, comm);
 }
 
-void spool__core_set_name(struct spool__core *core, const char *name, size_t len)
-{
-    (void)pthread_mutex_lock(&lock);
-    memcpy(core->name, name, len);
-    core->name[len] = '\0';
-    if (core->worker)
-        take_name(core);
-    (void)pthread_mutex_unlock(&lock);
-}
-
 /* After the function returned, or while the thread exits from within it. */
 static void finish_job(void *arg)
 {
@@ -242,6 +232,18 @@ static int need_care_for_fork(void)
         care_for_fork();
     (void)pthread_mutex_unlock(&lock);
     return spool__load(&cares_for_fork, ACQUIRE) ? 0 : -ENOMEM;
+}
+
+void spool__core_set_name(struct spool__core *core, const char *name, size_t len)
+{
+    /* If there is no memory for it, a child is as it would be without: it may find the lock held. */
+    (void)need_care_for_fork();
+    (void)pthread_mutex_lock(&lock);
+    memcpy(core->name, name, len);
+    core->name[len] = '\0';
+    if (core->worker)
+        take_name(core);
+    (void)pthread_mutex_unlock(&lock);
 }
 
 int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_size, size_t capacity)

@@ -114,6 +114,52 @@ int main(int argc, char **argv)
 EOF
 }
 
+# A thread of spool_go that is kept for reuse outlives the dlclose, and ends by itself some seconds later.
+kept_thread_ends() {
+    cat >kept.c <<'EOF' && $CC -o kept kept.c -ldl -pthread && timeout 60 ./kept "$so"
+#include <dirent.h>
+#include <dlfcn.h>
+#include <stddef.h>
+#include <time.h>
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+static int threads(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    int n = -2;
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+int main(int argc, char **argv)
+{
+    void *chan = NULL, *lib = argc == 2 ? dlopen(argv[1], RTLD_NOW) : NULL;
+    int (*go)(void **, void (*)(void *), void *, size_t, size_t);
+    int (*go_wait)(long long);
+    void *(*unref)(void *);
+    struct timespec some = {0, 100000000};
+    if (!lib)
+        return 1;
+    *(void **)&go = dlsym(lib, "spool_go");
+    *(void **)&go_wait = dlsym(lib, "spool_go_wait");
+    *(void **)&unref = dlsym(lib, "spool_unref");
+    if (!go || !go_wait || !unref || go(&chan, nothing, NULL, 0, 1) || go_wait(-1))
+        return 2;
+    unref(chan);
+    if (dlclose(lib) || threads() != 2)
+        return 3;
+    for (int i = 0; threads() != 1; i++)
+        if (i == 300 || nanosleep(&some, NULL))
+            return 4;
+    return 0;
+}
+EOF
+}
+
 # needs_only WHAT: besides the C library, as a pattern.
 needs_only() {
     readelf -d "$so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' >needed
@@ -300,6 +346,7 @@ if command -v readelf >/dev/null && command -v nm >/dev/null; then
         test_is needs_only_libc_liburing needs_only 'liburing\.'
     fi
     test_is dlclose_keeps_it_mapped stays_mapped
+    test_is kept_thread_ends_after_dlclose kept_thread_ends
 else
     echo 'skip exports there is no nm or no readelf'
 fi

@@ -115,6 +115,41 @@ START_TEST(forked_while_it_prepares)
 }
 END_TEST
 
+static void *name_until_told(void *chan)
+{
+    static bool stop;
+    if (!chan) {
+        __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+        return NULL;
+    }
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+        must_be(spool_set_name(chan, "parent"), 0);
+    return NULL;
+}
+
+/* In a process that has started no thread of spool_go so far. */
+START_TEST(forked_while_another_thread_names)
+{
+    spool_chan *chan = NULL;
+    pthread_t thread;
+    must_be(spool_chan_new(&chan, 8, 1), 0);
+    must_be(pthread_create(&thread, NULL, name_until_told, chan), 0);
+    fflush(stdout);
+    for (int i = 0; i < 200; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(20);
+            CHILD_MUST(spool_set_name(chan, "child") == 0);
+            _exit(EXIT_SUCCESS);
+        }
+        child_must_succeed(pid);
+    }
+    (void)name_until_told(NULL);
+    must_be(pthread_join(thread, NULL), 0);
+    spool_unref(chan);
+}
+END_TEST
+
 /* The parent has a thread that runs, and one that is kept for reuse; the child has neither. */
 START_TEST(threads_do_not_go_over)
 {
@@ -212,6 +247,7 @@ int main(void)
     tcase_add_test(tc, threads_do_not_go_over);
     tcase_add_test(tc, forked_inside_a_thread);
     tcase_add_test(tc, forked_while_it_prepares);
+    tcase_add_test(tc, forked_while_another_thread_names);
     tc = case_new(suite, "close");
     tcase_add_loop_test(tc, closing_in_the_child_is_its_own, 0, 3);
     return run_suite(suite, "fork");
