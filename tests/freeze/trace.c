@@ -371,12 +371,12 @@ static bool path_record(const struct scene *scene, struct path *p)
 /* ---- One point -------------------------------------------------------------------------------------------------- */
 
 /* Brings the victim to the k-th instruction of its path. False if it has returned before. */
-static bool go_to(struct child *c, const struct path *p, size_t k, const struct where *entry)
+static bool go_to(struct child *c, const struct path *p, size_t k, const struct where *entry, bool runs)
 {
     uintptr_t back = return_address(c->victim, entry);
     size_t i = 0;
     int signal;
-    if (p->first[k] > 0) {
+    if (runs && p->first[k] > 0) {
         if (!run_to(c, p->pc[p->first[k]]))
             return false;
         i = p->first[k];
@@ -393,15 +393,32 @@ static void tell(uint32_t event)
     (void)sem_post(&report->news);
 }
 
+/*
+ * A process whose victim stands at the k-th instruction of its path. If another thread came by the breakpoint first,
+ * that has ended the process: the victim slept earlier than it did when its path was recorded, as it does on a machine
+ * that is busy. Then a new one is stepped all the way.
+ */
+static bool child_at(struct child *c, const struct scene *scene, enum first_do first, bool handler,
+                     const struct path *p, size_t k)
+{
+    struct where entry;
+    if (!child_new(c, scene, first, handler, &entry))
+        return false;
+    if (k == p->n || go_to(c, p, k, &entry, true))
+        return true;
+    if (!c->ended || !WIFSIGNALED(c->status) || WTERMSIG(c->status) != SIGTRAP)
+        return false;
+    return child_new(c, scene, first, handler, &entry) && go_to(c, p, k, &entry, false);
+}
+
 /* The point behind the last stands for the victim asleep, where only a signal can find it. */
 static void try_point(const struct scene *scene, const struct path *p, size_t k, enum what what, enum first_do first,
                       const struct wishes *wishes, struct tally *tally)
 {
     struct child c;
-    struct where entry;
     bool stuck = false, reached, ok = true, asleep = k == p->n;
     uintptr_t pc = 0;
-    reached = child_new(&c, scene, first, what == POINTS_SIGNAL, &entry) && (asleep || go_to(&c, p, k, &entry));
+    reached = child_at(&c, scene, first, what == POINTS_SIGNAL, p, k);
     if (reached) {
         tally->points++;
         pc = pc_of(c.victim);
