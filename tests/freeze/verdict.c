@@ -318,10 +318,14 @@ bool crew_is_done(const struct world *w, unsigned n)
 }
 
 /* Nobody sleeps beside an element, or room, once another put (get) has been made. */
-static void wake_crew(struct world *w)
+static void wake_crew(struct world *w, bool frozen)
 {
     bool getters = w->scene->state == FRESH;
     size_t cap = w->scene->kind->capacity;
+    /* What was put by then is known to those who slept, and if they leave some, there may be no room for more. */
+    at(w, 0, "waits: an element, and one who slept", 0);
+    while (getters && !frozen && !crew_is_done(w, w->n_crew) && spool_len(w->from) > 0)
+        nap();
     while (!crew_is_done(w, w->n_crew)) {
         if (getters) {
             other_put(w);
@@ -337,7 +341,7 @@ static void wake_crew(struct world *w)
     }
 }
 
-static void crew_verdict(struct world *w, enum first_do first)
+static void crew_verdict(struct world *w, bool frozen, enum first_do first)
 {
     if (w->scene->op == OP_CLOSE) {
         /* Who closes, or sees that it is closed, wakes whom the victim did not. */
@@ -345,7 +349,7 @@ static void crew_verdict(struct world *w, enum first_do first)
             other_close(w);
         w->closed = SHUT;
     } else {
-        wake_crew(w);
+        wake_crew(w, frozen);
     }
     at(w, 0, "waits for the crew", 0);
     while (!crew_is_done(w, w->n_crew))
@@ -430,7 +434,7 @@ void verdict(struct world *w, bool frozen, enum first_do first)
         check_result(w);
     if (w->n_crew) {
         w->put[CREWS] = w->scene->state == FULL ? w->n_crew : 0;
-        crew_verdict(w, first);
+        crew_verdict(w, frozen, first);
     } else {
         first_do(w, first);
     }
