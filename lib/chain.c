@@ -131,12 +131,9 @@ static void reap(struct spool__chain *c, const struct spool__hazard *own)
 {
     if (!spool__load(&c->retired, RELAXED))
         return;
-    /* All at once, so that nobody looks at a link that changes. */
-    struct spool__segment *s = spool__swap(&c->retired, NULL, RELAXED);
-    /*
-     * The unlinking, by whoever retired them, before the look at the hazards; pairs with the fences in
-     * spool__hazard_set and for unprotected.
-     */
+    /* Acquire: the segments are unlinked. All are taken at once, so that nobody looks at a link that changes. */
+    struct spool__segment *s = spool__swap(&c->retired, NULL, ACQUIRE);
+    /* The unlinking before the look at the hazards; pairs with the fences in spool__hazard_set and for unprotected. */
     spool__fence();
     while (s) {
         struct spool__segment *next = s->retired_next;
