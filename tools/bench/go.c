@@ -131,6 +131,8 @@ static void compare(const char *name, size_t batch, long n, int64_t gap)
     }
     figure(percentile(times[1], (size_t)n, 0.5) / percentile(times[0], (size_t)n, 0.5), "ratio.%s.p50", name);
     pthread_attr_destroy(&attr);
+    free(times[0]);
+    free(times[1]);
 }
 
 enum { SINGLE, HOT, BATCH, BATCH_HOT, BURST };

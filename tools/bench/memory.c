@@ -26,20 +26,32 @@ enum { CAPACITY = 16, SLOT = 16 };
 
 /* ---- Counting the allocator's work ---------------------------------------------------------------------------- */
 
-static size_t asked, calls;
 static bool counting;
+
+/* A sanitizer has an allocator of its own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define COUNTS 0
+#elif defined(__has_feature)
+#if defined(__GLIBC__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+#define COUNTS 1
+#endif
+#elif defined(__GLIBC__)
+#define COUNTS 1
+#endif
+
+#if COUNTS
+static size_t asked, calls;
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *old, size_t size);
+void *__libc_memalign(size_t align, size_t size);
 
 static void count(size_t bytes)
 {
     asked += counting ? bytes : 0;
     calls += counting;
 }
-
-#ifdef __GLIBC__
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *old, size_t size);
-void *__libc_memalign(size_t align, size_t size);
 
 void *malloc(size_t size)
 {
@@ -171,7 +183,7 @@ static void run(long kind)
         use(a[i], kind == PAIR ? b[i] : a[i], i + 1, kind == RENDEZVOUS);
     struct use used = look();
 
-#ifdef __GLIBC__
+#if COUNTS
     double each = (double)asked / (double)n, rings = kind == PAIR ? 2 : kind == BOUNDED || kind == MILLION ? 1 : 0;
     figure(each, "asked");
     figure((double)calls / (double)n, "calls");
@@ -193,6 +205,8 @@ static void run(long kind)
     tell("freed", before, look(), (double)n);
     spool_unref(warm);
     spool_unref(other);
+    free(a);
+    free(b);
 }
 
 static const struct cell cells[] = {

@@ -56,8 +56,8 @@ static void send_raw(const struct message *m)
 {
     uint64_t one = 1;
     w.raw = *m;
+    atomic_store_explicit(&w.word, atomic_load_explicit(&w.word, memory_order_relaxed) + 1, memory_order_release);
     if (w.parks) {
-        atomic_fetch_add_explicit(&w.word, 1, memory_order_release);
         futex(&w.word, FUTEX_WAKE, 1);
     } else if (write(w.event, &one, sizeof one) != sizeof one) {
         die("write", errno);
@@ -80,8 +80,9 @@ static int64_t wait_raw(struct message *m, uint32_t last)
         at = now_ns();
         if (r != 1 || event.data.fd != w.event || read(w.event, &value, sizeof value) != sizeof value || value != 1)
             wrong("epoll_wait returned %d", r);
-        atomic_thread_fence(memory_order_acquire);
     }
+    if (atomic_load_explicit(&w.word, memory_order_acquire) != last + 1)
+        wrong("a wake came without a message, or with two");
     *m = w.raw;
     return at;
 }
