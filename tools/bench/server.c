@@ -231,9 +231,9 @@ static void run(long kind)
     strcpy(slash, "/uvserver");
     n_callers = kinds[kind].callers;
     depth = kinds[kind].depth;
-    find_files(kind);
     start_server(&sides[SPOOL], word_server_path());
     start_server(&sides[UV], uv);
+    find_files(kind);
 
     long slices = option("slices", 20);
     int64_t slice = option("slice_ms", 250) * 1000000;
