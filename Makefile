@@ -154,6 +154,18 @@ examples: $(examples)
 $(bench_runs): bench-%: $(BUILD)/bench/%
 	$<
 
+# The word server on libuv is only made to be compared with; where libuv is missing, the comparison says so.
+uvserver := $(BUILD)/bench/uvserver
+UV_LIBS ?= $(call once,UV_LIBS,$(shell $(PKG_CONFIG) --cflags --libs libuv))
+
+$(uvserver): tools/bench/server/uvserver.c tools/examples/wordcount.h
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CPPFLAGS) $(example_flags) $(CFLAGS) $(sanitize) $(LDFLAGS) -o $@ $< $(UV_LIBS)
+
+bench-server: $(BUILD)/wordserver $(if $(filter bench-server,$(MAKECMDGOALS)),$(if \
+	$(shell $(PKG_CONFIG) --exists libuv && echo yes),$(uvserver)))
+
 # Paths below the prefix are written relative to it, so that pkg-config --define-prefix can move them.
 $(BUILD)/spool.pc: spool.pc.in FORCE
 	@mkdir -p $(@D)
