@@ -46,20 +46,26 @@ static bool takes_part(const struct bench *b, size_t peer, enum set set)
     return false;
 }
 
+static bool is_bar(const struct row *row, size_t flavour)
+{
+    size_t length = strlen(flavours[flavour][0]);
+    return row->set == SET_WORDS && !strncmp(row->cell, flavours[flavour][0], length) && row->cell[length] == '_';
+}
+
 /* A block for each flavour, a line for each shape, three columns for each peer. */
 static size_t write_bars(struct bench *b, const size_t *peers, size_t n)
 {
     FILE *out = file_open(b, "words.dat");
     size_t panels = 0;
     for (size_t f = 0; f < N_FLAVOURS; f++) {
-        size_t length = strlen(flavours[f][0]), lines = 0;
+        size_t lines = 0;
         for (size_t i = 0; i < b->n_rows; i++) {
             const struct row *row = b->rows + i;
-            if (row->set != SET_WORDS || strncmp(row->cell, flavours[f][0], length) || row->cell[length] != '_')
+            if (!is_bar(row, f))
                 continue;
             if (!lines++)
                 fprintf(out, "# %s\n", flavours[f][1]);
-            fprintf(out, "\"%s\"", row->cell + length + 1);
+            fprintf(out, "\"%s\"", row->cell + strlen(flavours[f][0]) + 1);
             for (size_t k = 0; k < n; k++) {
                 const struct figure *ns = time_of(row, peers[k]);
                 if (ns)
@@ -90,6 +96,27 @@ static void write_head(FILE *out, const char *name, unsigned width, unsigned hei
           "set linetype 7 lc rgb \"#a6761d\"\nset linetype 8 lc rgb \"#666666\"\n", out);
 }
 
+/* One panel; false if the flavour was not measured. A peer that has nothing to show in it is no series of it. */
+static bool write_panel(struct bench *b, FILE *out, size_t flavour, size_t panel, const size_t *peers, size_t n)
+{
+    size_t lines = 0, series = 0;
+    for (size_t i = 0; i < b->n_rows; i++)
+        lines += is_bar(b->rows + i, flavour);
+    if (!lines)
+        return false;
+    fprintf(out, "set title \"%s\"\n", flavours[flavour][1]);
+    for (size_t k = 0; k < n; k++) {
+        bool has = false;
+        for (size_t i = 0; i < b->n_rows; i++)
+            has |= is_bar(b->rows + i, flavour) && time_of(b->rows + i, peers[k]);
+        if (has)
+            fprintf(out, "%s \"words.dat\" index %zu using %zu:%zu:%zu:xtic(1) title \"%s\" lt %zu",
+                    series++ ? "," : "plot", panel, 3 * k + 2, 3 * k + 3, 3 * k + 4, b->peers[peers[k]].name, k + 1);
+    }
+    fputs(series ? "\n" : "set multiplot next\n", out);
+    return true;
+}
+
 static bool plot_bars(struct bench *b)
 {
     size_t peers[PEERS_MAX], n = 0;
@@ -103,20 +130,8 @@ static bool plot_bars(struct bench *b)
     write_head(out, "words", 1100, (unsigned)(60 + 300 * panels));
     fprintf(out, "set style data histogram\nset style histogram errorbars gap 1 lw 1\nset style fill solid 0.8 border -1\n"
                  "set key outside right top\nset multiplot layout %zu,1\n", panels);
-    for (size_t f = 0; f < N_FLAVOURS; f++) {
-        size_t length = strlen(flavours[f][0]), lines = 0;
-        for (size_t i = 0; i < b->n_rows; i++)
-            lines += b->rows[i].set == SET_WORDS && !strncmp(b->rows[i].cell, flavours[f][0], length) &&
-                     b->rows[i].cell[length] == '_';
-        if (!lines)
-            continue;
-        fprintf(out, "set title \"%s\"\nplot", flavours[f][1]);
-        for (size_t k = 0; k < n; k++)
-            fprintf(out, "%s \"words.dat\" index %zu using %zu:%zu:%zu%s title \"%s\" lt %zu", k ? "," : "", panel, 3 * k + 2,
-                    3 * k + 3, 3 * k + 4, k ? "" : ":xtic(1)", b->peers[peers[k]].name, k + 1);
-        fputc('\n', out);
-        panel++;
-    }
+    for (size_t f = 0; f < N_FLAVOURS; f++)
+        panel += write_panel(b, out, f, panel, peers, n);
     fputs("unset multiplot\n", out);
     file_close(out, "words.gp");
     return true;

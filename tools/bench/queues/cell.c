@@ -71,12 +71,15 @@ static void *take(size_t n, size_t size)
     return memset(p, 0, n * size);
 }
 
-void slot_sample(struct slot *s)
+void slot_sample(struct slot *s, uint64_t done)
 {
-    uint64_t now = now_ns();
-    if (now - s->mark > s->longest)
-        s->longest = now - s->mark;
+    uint64_t now = now_ns(), took = now - s->mark, n = done - s->marked;
+    uint64_t stride = took ? 8192 * n / took : 256;
+    if (took > s->longest)
+        s->longest = took;
     s->mark = now;
+    s->marked = done;
+    s->next = done + (stride < 1 ? 1 : stride > 256 ? 256 : stride);
 }
 
 /* The first of a side to finish compares how far the others are. */
@@ -199,8 +202,7 @@ static void *thread_run(void *arg)
     else
         run->runner->receive(s);
     slot_finish(s);
-    if (s->goal & 255)
-        slot_sample(s);
+    slot_sample(s, s->goal);
     atomic_fetch_sub(&run->running, 1);
     return NULL;
 }

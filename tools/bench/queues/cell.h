@@ -45,7 +45,7 @@ struct tally {
 struct slot {
     _Alignas(128) _Atomic uint64_t done;
     _Alignas(128) uint64_t goal;
-    uint64_t mark, longest;
+    uint64_t mark, marked, next, longest; /* when and after how many the clock was read, and is next; longest wait */
     const struct cell *cell;
     struct side *side;
     unsigned index;
@@ -107,17 +107,18 @@ static inline void message_check(struct slot *s, const unsigned char *elem, size
     s->tallies[producer].squares += number * number;
 }
 
-void slot_sample(struct slot *s);
+void slot_sample(struct slot *s, uint64_t done);
 
 /*
- * After n more messages. The clock is read when a multiple of 256 is passed, so the longest wait is that of 256 messages
- * in a row: no wait is missed, and each is told too long by what the other 255 took.
+ * After so many messages. The clock is read about every 8 us, and at least at every 256th message, whatever the messages
+ * take, so that reading it costs under one in a hundred. The longest time between two readings is the longest wait: none
+ * is missed, and each is told too long by what the other messages between took.
  */
-static inline void slot_note(struct slot *s, uint64_t done, uint64_t n)
+static inline void slot_note(struct slot *s, uint64_t done)
 {
     atomic_store_explicit(&s->done, done, memory_order_relaxed);
-    if ((done ^ (done - n)) >> 8)
-        slot_sample(s);
+    if (done >= s->next)
+        slot_sample(s, done);
 }
 
 /* What loops.h needs from a runner. */

@@ -18,7 +18,7 @@ static void send_one_by_one(struct slot *s, void *port)
     for (uint64_t i = 1; i <= n; i++) {
         message_write(elem, size, index, i);
         ops.put(port, elem);
-        slot_note(s, i, 1);
+        slot_note(s, i);
     }
 }
 
@@ -31,7 +31,7 @@ static void send_batches(struct slot *s, void *port)
             message_write(s->elems + k * size, size, s->index, i + k + 1);
         ops.put_many(port, s->elems, n);
         i += n;
-        slot_note(s, i, n);
+        slot_note(s, i);
     }
 }
 
@@ -43,7 +43,7 @@ static void send_selected(struct slot *s)
     for (uint64_t i = 1; i <= n; i++) {
         message_write(s->elems, size, s->index, i);
         ops.select_wait(select);
-        slot_note(s, i, 1);
+        slot_note(s, i);
     }
     ops.select_free(select);
 }
@@ -56,7 +56,7 @@ static void receive_one_by_one(struct slot *s, void *port)
     for (uint64_t i = 1; i <= n; i++) {
         ops.get(port, elem);
         message_check(s, elem, size, 0);
-        slot_note(s, i, 1);
+        slot_note(s, i);
     }
 }
 
@@ -68,7 +68,7 @@ static void receive_batches(struct slot *s, void *port)
         for (size_t k = 0; k < n; k++)
             message_check(s, s->elems + k * size, size, 0);
         i += n;
-        slot_note(s, i, n);
+        slot_note(s, i);
     }
 }
 
@@ -80,7 +80,7 @@ static void receive_selected(struct slot *s)
     for (uint64_t i = 1; i <= n; i++) {
         size_t queue = ops.select_wait(select);
         message_check(s, s->elems, size, queue);
-        slot_note(s, i, 1);
+        slot_note(s, i);
     }
     ops.select_free(select);
 }

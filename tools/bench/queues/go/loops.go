@@ -179,7 +179,7 @@ func measure[E element](c *cell, write func(*E, uint64), read func(*E) uint64) {
 			s.mark = time.Now()
 			body()
 			s.finish()
-			s.sample()
+			s.sample(s.goal)
 			all.Done()
 		}()
 	}

@@ -38,6 +38,8 @@ type slot struct {
 	_       [128]byte
 	goal    uint64
 	mark    time.Time
+	marked  uint64
+	next    uint64
 	longest time.Duration
 	side    *side
 	index   int
@@ -67,18 +69,28 @@ func cannot(why string) {
 	os.Exit(77)
 }
 
-func (s *slot) sample() {
+// The clock is read about every 8 us, and at least at every 256th message; see cell.h.
+func (s *slot) sample(done uint64) {
 	now := time.Now()
-	if d := now.Sub(s.mark); d > s.longest {
-		s.longest = d
+	took, n, stride := now.Sub(s.mark), done-s.marked, uint64(256)
+	if took > s.longest {
+		s.longest = took
 	}
-	s.mark = now
+	if took > 0 {
+		stride = 8192 * n / uint64(took)
+	}
+	if stride < 1 {
+		stride = 1
+	} else if stride > 256 {
+		stride = 256
+	}
+	s.mark, s.marked, s.next = now, done, done+stride
 }
 
 func (s *slot) note(done uint64) {
 	atomic.StoreUint64(&s.done, done)
-	if done&255 == 0 {
-		s.sample()
+	if done >= s.next {
+		s.sample(done)
 	}
 }
 
