@@ -51,7 +51,7 @@ struct row {
 };
 
 struct options {
-    unsigned rounds, timeout_s, sets;
+    unsigned rounds, timeout_s, stall_s, sets;
     uint64_t messages;
     double fair_s;
     bool quick;

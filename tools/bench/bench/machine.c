@@ -12,8 +12,11 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-#define BLOCKS 101
-#define TRIPS 200
+#define BLOCKS 100
+#define TRIPS 50
+#define LONGEST_NS 1e8
+
+_Static_assert(BLOCKS - 1 <= ROUNDS_MAX, "a block is a round of the figure");
 
 static char load_before[64], began[64];
 
@@ -128,12 +131,13 @@ static void pin(int cpu)
 static void *answer(void *arg)
 {
     pin(line.other_cpu);
-    for (uint64_t i = 0; i < (uint64_t)BLOCKS * TRIPS; i++) {
-        while (atomic_load_explicit(&line.turn, memory_order_acquire) != 2 * i + 1) {
-        }
+    for (uint64_t i = 0;; i++) {
+        uint64_t turn;
+        while ((turn = atomic_load_explicit(&line.turn, memory_order_acquire)) != 2 * i + 1)
+            if (turn == UINT64_MAX)
+                return arg;
         atomic_store_explicit(&line.turn, 2 * i + 2, memory_order_release);
     }
-    return arg;
 }
 
 static double now_ns(void)
@@ -161,18 +165,20 @@ double machine_line_round_trip(void)
     if (pthread_create(&other, NULL, answer, NULL))
         return NAN;
     pin(cpus[0]);
-    for (uint64_t block = 0, i = 0; block < BLOCKS; block++) {
-        double start = now_ns();
+    double began_ns = now_ns(), start = began_ns;
+    for (uint64_t block = 0, i = 0; block < BLOCKS && start - began_ns < LONGEST_NS; block++) {
+        start = now_ns();
         for (unsigned trip = 0; trip < TRIPS; trip++, i++) {
             atomic_store_explicit(&line.turn, 2 * i + 1, memory_order_release);
             while (atomic_load_explicit(&line.turn, memory_order_acquire) != 2 * i + 2) {
             }
         }
         /* The first holds the other's start. */
-        if (block > 0 && blocks.n < ROUNDS_MAX)
+        if (block > 0)
             blocks.values[blocks.n++] = (now_ns() - start) / TRIPS;
     }
+    atomic_store(&line.turn, UINT64_MAX);
     pthread_join(other, NULL);
     sched_setaffinity(0, sizeof before, &before);
-    return figure_median(&blocks);
+    return blocks.n ? figure_median(&blocks) : NAN;
 }

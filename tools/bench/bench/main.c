@@ -33,6 +33,7 @@ static const char usage[] =
     "  -p PEERS    only these runners, likewise\n"
     "  -s SETS     of words, fair, elem, batch, threads, other, or all; words,fair,other if not given\n"
     "  -t SECONDS  what one run may take (120)\n"
+    "  -w SECONDS  how long nothing may move before a message counts as lost (10)\n"
     "  -k CPU      everything on this one CPU\n"
     "  -l          list the cells that would be measured, and by whom\n";
 
@@ -67,9 +68,9 @@ static unsigned parse_sets(char *text)
 static bool parse(struct options *o, int argc, char **argv)
 {
     bool list = false;
-    *o = (struct options){ .timeout_s = 120, .cpu = -1, .dir = "build/bench",
+    *o = (struct options){ .timeout_s = 120, .stall_s = 10, .cpu = -1, .dir = "build/bench",
                            .sets = 1u << SET_WORDS | 1u << SET_FAIR | 1u << SET_OTHER };
-    for (int opt; (opt = getopt(argc, argv, "r:qm:o:c:p:s:t:k:lh")) != -1;)
+    for (int opt; (opt = getopt(argc, argv, "r:qm:o:c:p:s:t:w:k:lh")) != -1;)
         switch (opt) {
         case 'r': o->rounds = (unsigned)number(optarg, ROUNDS_MAX); break;
         case 'q': o->quick = true; break;
@@ -79,6 +80,7 @@ static bool parse(struct options *o, int argc, char **argv)
         case 'p': o->peers = optarg; break;
         case 's': o->sets = parse_sets(optarg); break;
         case 't': o->timeout_s = (unsigned)number(optarg, 86400); break;
+        case 'w': o->stall_s = (unsigned)number(optarg, 3600); break;
         case 'k': o->cpu = (int)number(optarg, 1023); break;
         case 'l': list = true; break;
         default: fputs(usage, opt == 'h' ? stdout : stderr); exit(opt == 'h' ? 0 : 2);
@@ -130,10 +132,12 @@ static void measure(struct bench *b, struct row *row, size_t peer)
 {
     static struct output out;
     struct entry *e = row->entries + peer;
-    char messages[48], *argv[5] = { (char *)b->peers[peer].path, row->cell }, **arg = argv + 2;
+    char messages[48], stall[48], *argv[6] = { (char *)b->peers[peer].path, row->cell }, **arg = argv + 2;
     if (row->set != SET_OTHER) {
         snprintf(messages, sizeof messages, "messages=%llu", (unsigned long long)messages_of(b, row, peer));
+        snprintf(stall, sizeof stall, "stall=%u", b->options.stall_s);
         *arg++ = messages;
+        *arg++ = stall;
     }
     if (*row->settings)
         *arg++ = row->settings;

@@ -129,7 +129,8 @@ static bool plot_bars(struct bench *b)
     FILE *out = file_open(b, "words.gp");
     write_head(out, "words", 1100, (unsigned)(60 + 300 * panels));
     fprintf(out, "set style data histogram\nset style histogram errorbars gap 1 lw 1\nset style fill solid 0.8 border -1\n"
-                 "set key outside right top\nset multiplot layout %zu,1\n", panels);
+                 "set key outside right top\nset xtics noenhanced\n"
+                 "set rmargin 26\nset yrange [5:*]\nset multiplot layout %zu,1\n", panels);
     for (size_t f = 0; f < N_FLAVOURS; f++)
         panel += write_panel(b, out, f, panel, peers, n);
     fputs("unset multiplot\n", out);
