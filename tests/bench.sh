@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-3.0-or-later
 #
-# The benchmark harness: every cell of the queues that need no other package runs and is written down, and queues that do
-# wrong are told from those that do not.
+# The benchmark harness: every cell of the queues that need no other package runs and is written down, and queues that
+# do wrong are told from those that do not.
 
 # CC may carry options.
 # shellcheck disable=SC2086

@@ -9,6 +9,7 @@
 
 #define ROUNDS_MAX 99
 #define PEERS_MAX 64
+#define QUICK_S 0.04
 
 /* A program that measures something; see BENCH.md for what it is asked and says. */
 struct peer {
@@ -39,6 +40,7 @@ enum outcome { NOT_RUN, RAN, CANNOT, WRONG, FAILED, TIMED_OUT };
 struct entry {
     enum outcome outcome;
     char why[200];
+    double guess_ns; /* of a first, short run; quick only */
     struct figures figures;
 };
 
@@ -52,7 +54,7 @@ struct row {
 
 struct options {
     unsigned rounds, timeout_s, stall_s, sets;
-    uint64_t messages;
+    uint64_t messages; /* 0: as many as take about QUICK_S */
     double fair_s;
     bool quick;
     int cpu; /* the only one to run on, or -1 */

@@ -90,7 +90,8 @@ static void fairness(struct bench *b, struct goals *goals)
         if (!share || !ms || e->outcome != RAN)
             continue;
         n++;
-        struct goal *g = goal_add(goals, figure_min(share) / 0.5, "%s no thread below half of its fair share", row->cell);
+        double ratio = figure_min(share) / 0.5;
+        struct goal *g = goal_add(goals, ratio, "%s no thread below half of its fair share", row->cell);
         snprintf(g->how, sizeof g->how, "%.2f of it in the worst of %zu runs of %.1f s", figure_min(share), share->n,
                  figure_median(ms) / 1e3);
         /* A second is what the bound is for; over less, the scheduler's slices are what is seen. */
@@ -137,8 +138,8 @@ void goals_print(struct bench *b, FILE *out, bool markdown)
         count[g->verdict]++;
         if (!isnan(g->ratio))
             snprintf(ratio, sizeof ratio, "%.2f", g->ratio);
-        fprintf(out, markdown ? "| %s | %s | %s | %s |\n" : "%-64s %-12s %7s  %s\n", g->what, verdicts[g->verdict], ratio,
-                g->how);
+        fprintf(out, markdown ? "| %s | %s | %s | %s |\n" : "%-64s %-12s %7s  %s\n", g->what, verdicts[g->verdict],
+                ratio, g->how);
     }
     fprintf(out, "\n%zu reached, %zu not reached, %zu not measured\n", count[0], count[1], count[2]);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 
 /*
- * Runs measuring programs interleaved, several rounds, and writes tables, JSON and plots of what they say. BENCH.md says
- * what the cells are, and what such a program is asked and answers. Fails only if a message was lost, doubled or out of
- * order, or a program did not end as it should.
+ * Runs measuring programs interleaved, several rounds, and writes tables, JSON and plots of what they say. BENCH.md
+ * says what the cells are, and what such a program is asked and answers. Fails only if a message was lost, doubled or
+ * out of order, or a program did not end as it should.
  */
 
 #include "bench.h"
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 void die(const char *what, int error)
@@ -26,8 +27,8 @@ void die(const char *what, int error)
 static const char usage[] =
     "usage: bench [options] RUNNER ...\n"
     "  -r ROUNDS   every runner measures every cell so often, in turns (5; quick: 3)\n"
-    "  -q          quick: fewer messages, for a look\n"
-    "  -m N        messages in each run (5000000; quick: 100000)\n"
+    "  -q          quick, for a look: as many messages as take about 40 ms, and no more runs after 100 s\n"
+    "  -m N        messages in each run (5000000)\n"
     "  -o DIR      where the tables, the JSON and the plots go (build/bench)\n"
     "  -c CELLS    only these: names or patterns, parted by commas\n"
     "  -p PEERS    only these runners, likewise\n"
@@ -91,8 +92,8 @@ static bool parse(struct options *o, int argc, char **argv)
     }
     if (!o->rounds)
         o->rounds = o->quick ? 3 : 5;
-    if (!o->messages)
-        o->messages = o->quick ? 100000 : 5000000;
+    if (!o->messages && !o->quick)
+        o->messages = 5000000;
     o->fair_s = o->quick ? 0.1 : 1.5;
     return list;
 }
@@ -108,7 +109,7 @@ static void take_figures(struct figures *figures, char *text)
             figures_add(figures, name, value);
 }
 
-/* For so many messages that it takes long enough to speak of shares; as many as usual while nothing is known. */
+/* For so many messages that it takes long enough to speak of shares; few while nothing is known. */
 static uint64_t fair_messages(const struct bench *b, const struct row *row, size_t peer)
 {
     const struct row *base = plan_find(b, row->cell, "", SET_WORDS);
@@ -116,19 +117,26 @@ static uint64_t fair_messages(const struct bench *b, const struct row *row, size
     if (!ns && base)
         ns = figures_find(&base->entries[peer].figures, "ns_per_message");
     double n = ns ? b->options.fair_s * 1e9 / figure_median(ns) : 0;
-    n = n > 2e8 ? 2e8 : n;
-    return n < 10000 ? ns ? 10000 : b->options.messages : (uint64_t)n;
+    /* What an unbounded channel may come to hold is memory. */
+    n = fmin(n, strncmp(row->cell, "unbounded", 9) ? 2e8 : 5e7);
+    return n < 10000 ? 10000 : (uint64_t)n;
 }
 
 static uint64_t messages_of(const struct bench *b, const struct row *row, size_t peer)
 {
     if (row->set == SET_FAIR)
         return fair_messages(b, row, peer);
-    bool large = strstr(row->settings, "elem=1024");
-    return large && b->options.messages > 5 ? b->options.messages / 5 : b->options.messages;
+    uint64_t n = b->options.messages;
+    double guess = row->entries[peer].guess_ns;
+    if (!n && guess > 0)
+        n = (uint64_t)fmin(fmax(QUICK_S * 1e9 / guess, 2000), 200000);
+    else if (!n)
+        n = 5000;
+    return strstr(row->settings, "elem=1024") && n > 5 ? n / 5 : n;
 }
 
-static void measure(struct bench *b, struct row *row, size_t peer)
+/* Round 0 only tells how many messages to take. */
+static void measure(struct bench *b, struct row *row, size_t peer, unsigned round)
 {
     static struct output out;
     struct entry *e = row->entries + peer;
@@ -147,12 +155,16 @@ static void measure(struct bench *b, struct row *row, size_t peer)
         e->outcome = out.outcome;
         snprintf(e->why, sizeof e->why, "%s", out.why);
     }
+    struct figures first = { NULL, 0 };
     if (out.outcome == RAN)
-        take_figures(&e->figures, out.text);
+        take_figures(round ? &e->figures : &first, out.text);
     else if (out.outcome != CANNOT)
         progress_note("%s %s: %s", b->peers[peer].name, row->label, out.why);
-    const struct figure *ns = figures_find(&e->figures, "ns_per_message");
+    const struct figure *ns = figures_find(round ? &e->figures : &first, "ns_per_message");
+    if (!round && ns)
+        e->guess_ns = ns->values[0];
     progress_ran(b->peers + peer, e, ns && out.outcome == RAN ? ns->values[ns->n - 1] : NAN);
+    free(first.of);
 }
 
 /* What went wrong is not tried again, so that a hang costs its time once. */
@@ -165,6 +177,23 @@ static bool is_measured(const struct bench *b, const struct row *row, size_t pee
         if (!strcmp(b->peers[peer].name, fair[i]))
             return true;
     return row->set != SET_FAIR;
+}
+
+/* In which rounds a row is measured: a quick look at fairness is one look. */
+static bool is_due(const struct bench *b, const struct row *row, unsigned round)
+{
+    if (!b->options.quick)
+        return true;
+    if (!round)
+        return !b->options.messages && row->set != SET_FAIR && row->set != SET_OTHER;
+    return round == 1 || row->set != SET_FAIR;
+}
+
+static double now_s(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 static void measure_row(struct bench *b, struct row *row, unsigned round)
@@ -184,9 +213,25 @@ static void measure_row(struct bench *b, struct row *row, unsigned round)
         if (!is_measured(b, row, peer))
             continue;
         progress_run(round, row, b->peers + peer);
-        measure(b, row, peer);
+        measure(b, row, peer, round);
     }
     progress_row();
+}
+
+/* All rounds; a quick look ends in time whatever is left. */
+static void measure_all(struct bench *b)
+{
+    double began = now_s();
+    for (unsigned round = b->options.quick ? 0 : 1; round <= b->options.rounds; round++)
+        for (size_t i = 0; i < b->n_rows; i++) {
+            if (b->options.quick && now_s() - began > 100) {
+                progress_row();
+                progress_note("out of time in round %u of %u", round, b->options.rounds);
+                return;
+            }
+            if (is_due(b, b->rows + i, round))
+                measure_row(b, b->rows + i, round);
+        }
 }
 
 static int list_cells(const struct bench *b)
@@ -252,12 +297,11 @@ int main(int argc, char **argv)
     size_t total = 0;
     for (size_t i = 0; i < b.n_rows; i++)
         for (size_t p = 0; p < b.n_peers; p++)
-            total += is_measured(&b, b.rows + i, p) * b.options.rounds;
+            for (unsigned round = b.options.quick ? 0 : 1; round <= b.options.rounds; round++)
+                total += is_measured(&b, b.rows + i, p) && is_due(&b, b.rows + i, round);
     machine_begin();
     progress_begin(total, b.options.rounds);
-    for (unsigned round = 1; round <= b.options.rounds; round++)
-        for (size_t i = 0; i < b.n_rows; i++)
-            measure_row(&b, b.rows + i, round);
+    measure_all(&b);
     progress_end();
 
     report_write(&b);

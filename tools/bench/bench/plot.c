@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 
 /*
- * Plots by gnuplot, each a data file and a script, from which it can be made again: bars of the cells with one panel for
- * each kind of channel, and lines over the number of threads.
+ * Plots by gnuplot, each a data file and a script, from which it can be made again: bars of the cells with one panel
+ * for each kind of channel, and lines over the number of threads.
  */
 
 #include "bench.h"
@@ -86,10 +86,10 @@ static size_t write_bars(struct bench *b, const size_t *peers, size_t n)
 static void write_head(FILE *out, const char *name, unsigned width, unsigned height)
 {
     fprintf(out, "# Makes %s.svg, or with \"gnuplot -e png=1 %s.gp\" %s.png.\n", name, name, name);
-    fprintf(out, "if (exists(\"png\")) { set terminal pngcairo size %u,%u font \"sans,11\"; set output \"%s.png\" }\n", width,
-            height, name);
-    fprintf(out, "else { set terminal svg size %u,%u font \"sans,11\" background \"white\"; set output \"%s.svg\" }\n", width,
-            height, name);
+    fprintf(out, "if (exists(\"png\")) { set terminal pngcairo size %u,%u font \"sans,11\"; set output \"%s.png\" }\n",
+            width, height, name);
+    fprintf(out, "else { set terminal svg size %u,%u font \"sans,11\" background \"white\"; set output \"%s.svg\" }\n",
+            width, height, name);
     fputs("set logscale y\nset grid ytics\nset ylabel \"ns per message\"\n"
           "set linetype 1 lc rgb \"#d95f02\"\nset linetype 2 lc rgb \"#7570b3\"\nset linetype 3 lc rgb \"#1b9e77\"\n"
           "set linetype 4 lc rgb \"#e7298a\"\nset linetype 5 lc rgb \"#66a61e\"\nset linetype 6 lc rgb \"#e6ab02\"\n"
@@ -177,10 +177,11 @@ static bool plot_threads(struct bench *b, const char *cell)
     snprintf(file, sizeof file, "%s.gp", name);
     out = file_open(b, file);
     write_head(out, name, 800, 500);
-    fprintf(out, "set logscale x 2\nset xlabel \"threads a side\"\nset title \"%s\" noenhanced\nset key outside\nplot", cell);
+    fprintf(out, "set logscale x 2\nset xlabel \"threads a side\"\nset title \"%s\" noenhanced\nset key outside\n", cell);
+    fputs("plot", out);
     for (size_t k = 0; k < series; k++)
-        fprintf(out, "%s \"%s.dat\" index %zu using 1:2:3:4 with yerrorlines title \"%s\" lt %zu", k ? "," : "", name, k,
-                b->peers[peers[k]].name, k + 1);
+        fprintf(out, "%s \"%s.dat\" index %zu using 1:2:3:4 with yerrorlines title \"%s\" lt %zu", k ? "," : "", name,
+                k, b->peers[peers[k]].name, k + 1);
     fputc('\n', out);
     file_close(out, file);
     return true;

@@ -135,7 +135,9 @@ static struct table times(const struct bench *b, unsigned sets, const char *titl
 {
     struct table t = { .title = title, .note = "Nanoseconds per message: median (least..most) of the rounds." };
     size_t peers[PEERS_MAX], n;
-    bool trips = sets & 1u << SET_WORDS;
+    bool trips = false;
+    for (size_t i = 0; i < b->n_rows; i++)
+        trips |= sets & 1u << SET_WORDS && b->rows[i].set == SET_WORDS && b->rows[i].own.n;
     head(b, &t, sets, peers, &n);
     if (trips) {
         t.note = "Nanoseconds per message: median (least..most) of the rounds. Line: a cache line's round trip between "
@@ -210,8 +212,11 @@ static void write_one(struct bench *b, const struct table *tables, size_t n, FIL
     const struct options *o = &b->options;
     fprintf(out, "%sspool against its peers\n\n", markdown ? "# " : "");
     machine_describe(out, markdown ? "- " : "");
-    fprintf(out, "%srounds: %u, of %llu messages each%s\n", markdown ? "- " : "", o->rounds,
-            (unsigned long long)o->messages, o->quick ? " (quick)" : "");
+    fprintf(out, "%srounds: %u, of ", markdown ? "- " : "", o->rounds);
+    if (o->messages)
+        fprintf(out, "%llu messages each\n", (unsigned long long)o->messages);
+    else
+        fprintf(out, "about %.0f ms each (quick)\n", QUICK_S * 1e3);
     if (o->cpu >= 0)
         fprintf(out, "%sall on CPU %d\n", markdown ? "- " : "", o->cpu);
     for (size_t p = 0; p < b->n_peers; p++)

@@ -104,7 +104,8 @@ static void judge(struct output *ret, int status)
         if (code >= 0)
             snprintf(ret->why, sizeof ret->why, "exit status %d; see the log", code);
         else
-            snprintf(ret->why, sizeof ret->why, "ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+            snprintf(ret->why, sizeof ret->why, "ended by signal %d (%s)", WTERMSIG(status),
+                     strsignal(WTERMSIG(status)));
     }
 }
 

@@ -340,8 +340,8 @@ int cell_main(int argc, char **argv, const struct runner *r)
         return 0;
     }
     if (argc < 2 || argv[1][0] == '-') {
-        fprintf(stderr, "usage: %s CELL [messages=N] [threads=N] [elem=BYTES] [batch=N] [stall=SECONDS] | --list | --about\n",
-                argv[0]);
+        fprintf(stderr, "usage: %s CELL [messages=N] [threads=N] [elem=BYTES] [batch=N] [stall=SECONDS]\n"
+                        "       %s --list | --about\n", argv[0], argv[0]);
         return 2;
     }
     struct cell c;

@@ -110,9 +110,9 @@ static inline void message_check(struct slot *s, const unsigned char *elem, size
 void slot_sample(struct slot *s, uint64_t done);
 
 /*
- * After so many messages. The clock is read about every 8 us, and at least at every 256th message, whatever the messages
- * take, so that reading it costs under one in a hundred. The longest time between two readings is the longest wait: none
- * is missed, and each is told too long by what the other messages between took.
+ * After so many messages. The clock is read about every 8 us, and at least at every 256th message, whatever the
+ * messages take, so that reading it costs under one in a hundred. The longest time between two readings is the longest
+ * wait: none is missed, and each is told too long by what the other messages between took.
  */
 static inline void slot_note(struct slot *s, uint64_t done)
 {

@@ -51,7 +51,13 @@ pub fn send_selected<E: Element>(pace: &mut Pace, tx: &[Sender<E>], index: usize
     }
 }
 
-pub fn receive_selected<E: Element>(pace: &mut Pace, rx: &[Receiver<E>], goal: u64, ledger: &mut Ledger, dynamic: bool) {
+pub fn receive_selected<E: Element>(
+    pace: &mut Pace,
+    rx: &[Receiver<E>],
+    goal: u64,
+    ledger: &mut Ledger,
+    dynamic: bool,
+) {
     if rx.len() == 4 && !dynamic {
         let (a, b, c, d) = (&rx[0], &rx[1], &rx[2], &rx[3]);
         for i in 1..=goal {

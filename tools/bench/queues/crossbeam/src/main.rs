@@ -265,7 +265,8 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         None => {
-            eprintln!("usage: crossbeam CELL [messages=N] [threads=N] [elem=BYTES] [dynamic=1] [stall=SECONDS] | --list | --about");
+            eprintln!("usage: crossbeam CELL [messages=N] [threads=N] [elem=BYTES] [dynamic=1] [stall=SECONDS]");
+            eprintln!("       crossbeam --list | --about");
             exit(2);
         }
         Some("--list") => {
