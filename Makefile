@@ -203,7 +203,7 @@ CARGO = /usr/bin/cargo
 RUSTC = /usr/bin/rustc
 CRATES = /usr/share/cargo/registry
 
-bench_peers = $(shell has() { command -v "$$1" >/dev/null; }; cd $(BUILD) 2>/dev/null; \
+bench_peers = $(shell has() { command -v "$$1" >/dev/null; }; \
 	has $(PKG_CONFIG) && $(PKG_CONFIG) --exists glib-2.0 && echo glib; \
 	has $(PKG_CONFIG) && $(PKG_CONFIG) --exists libzmq && echo zmq; \
 	echo '\#include <nng/nng.h>' | $(CC) -E -x c - >/dev/null 2>&1 && echo nng; \

@@ -128,7 +128,8 @@ static bool plot_bars(struct bench *b)
         return false;
     FILE *out = file_open(b, "words.gp");
     write_head(out, "words", 1100, (unsigned)(60 + 300 * panels));
-    fprintf(out, "set style data histogram\nset style histogram errorbars gap 1 lw 1\nset style fill solid 0.8 border -1\n"
+    fprintf(out, "set style data histogram\nset style histogram errorbars gap 1 lw 1\n"
+                 "set style fill solid 0.8 border -1\n"
                  "set key outside right top\nset xtics noenhanced\n"
                  "set rmargin 26\nset yrange [5:*]\nset multiplot layout %zu,1\n", panels);
     for (size_t f = 0; f < N_FLAVOURS; f++)
@@ -177,8 +178,8 @@ static bool plot_threads(struct bench *b, const char *cell)
     snprintf(file, sizeof file, "%s.gp", name);
     out = file_open(b, file);
     write_head(out, name, 800, 500);
-    fprintf(out, "set logscale x 2\nset xlabel \"threads a side\"\nset title \"%s\" noenhanced\nset key outside\n", cell);
-    fputs("plot", out);
+    fprintf(out, "set logscale x 2\nset xlabel \"threads a side\"\nset title \"%s\" noenhanced\n", cell);
+    fputs("set key outside\nplot", out);
     for (size_t k = 0; k < series; k++)
         fprintf(out, "%s \"%s.dat\" index %zu using 1:2:3:4 with yerrorlines title \"%s\" lt %zu", k ? "," : "", name,
                 k, b->peers[peers[k]].name, k + 1);
