@@ -32,9 +32,14 @@ if [ ! -x "$bench" ] || [ ! -x "$queues/condvar-eventfd" ]; then
 fi
 
 # Every cell, every setting, few messages.
-"$bench" -r 1 -m 300 -s words,elem,batch,threads -o "$tmp/all" "$queues/spool" "$queues/condvar" \
-    "$queues/condvar-eventfd" "$tmp/absent" >"$tmp/out" 2>"$tmp/err"
-verdict bench_runs $? "$tmp/out"
+"$bench" -r 1 -m 300 -s words,elem,batch -o "$tmp/all" "$queues/spool" "$queues/condvar" "$queues/condvar-eventfd" \
+    "$tmp/absent" >"$tmp/said" 2>"$tmp/err"
+verdict bench_runs $? "$tmp/said"
+"$bench" -r 1 -m 300 -s threads -c 'bounded_1024_mp*' -o "$tmp/threads" "$queues/spool" >"$tmp/out" 2>&1
+verdict bench_threads $? "$tmp/out"
+"$bench" -q -r 1 -c bounded_1_mpsc -o "$tmp/quick" "$queues/spool" "$queues/condvar" >"$tmp/out" 2>&1 &&
+    grep -q '^bounded_1_mpsc no thread below half' "$tmp/out"
+verdict bench_quick $? "$tmp/out"
 grep -q '^bench: absent is left out: it is not built' "$tmp/err"
 verdict bench_names_what_is_missing $? "$tmp/err"
 
@@ -55,11 +60,11 @@ else
     echo 'skip bench_json there is no python3 to read it'
 fi
 if command -v gnuplot >/dev/null; then
-    [ -s "$tmp/all/words.svg" ] && [ -s "$tmp/all/words.png" ] && [ -s "$tmp/all/threads_bounded_1024_mpmc.svg" ]
+    [ -s "$tmp/all/words.svg" ] && [ -s "$tmp/all/words.png" ] && [ -s "$tmp/threads/threads_bounded_1024_mpmc.svg" ]
     verdict bench_plots $? "$tmp/all/log"
 else
-    grep -q 'plots are left out: gnuplot is missing' "$tmp/out"
-    verdict bench_says_that_there_are_no_plots $? "$tmp/out"
+    grep -q 'plots are left out: gnuplot is missing' "$tmp/said"
+    verdict bench_says_that_there_are_no_plots $? "$tmp/said"
 fi
 
 # What is asked for is what is measured.

@@ -10,6 +10,7 @@
 #define ROUNDS_MAX 99
 #define PEERS_MAX 64
 #define QUICK_S 0.04
+#define LONG_S 3
 
 /* A program that measures something; see BENCH.md for what it is asked and says. */
 struct peer {
@@ -40,7 +41,7 @@ enum outcome { NOT_RUN, RAN, CANNOT, WRONG, FAILED, TIMED_OUT };
 struct entry {
     enum outcome outcome;
     char why[200];
-    double guess_ns; /* of a first, short run; quick only */
+    double guess_ns; /* of a first, short run */
     struct figures figures;
 };
 
@@ -56,7 +57,7 @@ struct options {
     unsigned rounds, timeout_s, stall_s, sets;
     uint64_t messages; /* 0: as many as take about QUICK_S */
     double fair_s;
-    bool quick;
+    bool quick, exact; /* exact: as many messages as was said, however long that takes */
     int cpu; /* the only one to run on, or -1 */
     const char *dir, *cells, *peers;
 };
@@ -87,6 +88,7 @@ void plan_peers(struct bench *b, char **paths, size_t n);
 void plan_rows(struct bench *b);
 struct row *plan_find(const struct bench *b, const char *cell, const char *settings, enum set set);
 struct peer *plan_peer(struct bench *b, const char *name);
+bool plan_is_rival(const struct peer *p); /* spool and those that it is held against */
 
 /* ---- figures.c ---- */
 

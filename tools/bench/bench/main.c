@@ -28,11 +28,11 @@ static const char usage[] =
     "usage: bench [options] RUNNER ...\n"
     "  -r ROUNDS   every runner measures every cell so often, in turns (5; quick: 3)\n"
     "  -q          quick, for a look: as many messages as take about 40 ms, and no more runs after 100 s\n"
-    "  -m N        messages in each run (5000000)\n"
+    "  -m N        messages in each run (5000000, but fewer where those take over 3 s, except for rivals)\n"
     "  -o DIR      where the tables, the JSON and the plots go (build/bench)\n"
     "  -c CELLS    only these: names or patterns, parted by commas\n"
     "  -p PEERS    only these runners, likewise\n"
-    "  -s SETS     of words, fair, elem, batch, threads, other, or all; words,fair,other if not given\n"
+    "  -s SETS     of words, fair, elem, batch, threads, other, or all; all but threads if not given\n"
     "  -t SECONDS  what one run may take (120)\n"
     "  -w SECONDS  how long nothing may move before a message counts as lost (10)\n"
     "  -k CPU      everything on this one CPU\n"
@@ -70,7 +70,7 @@ static bool parse(struct options *o, int argc, char **argv)
 {
     bool list = false;
     *o = (struct options){ .timeout_s = 120, .stall_s = 10, .cpu = -1, .dir = "build/bench",
-                           .sets = 1u << SET_WORDS | 1u << SET_FAIR | 1u << SET_OTHER };
+                           .sets = ((1u << N_SETS) - 1) & ~(1u << SET_THREADS) };
     for (int opt; (opt = getopt(argc, argv, "r:qm:o:c:p:s:t:w:k:lh")) != -1;)
         switch (opt) {
         case 'r': o->rounds = (unsigned)number(optarg, ROUNDS_MAX); break;
@@ -92,6 +92,7 @@ static bool parse(struct options *o, int argc, char **argv)
     }
     if (!o->rounds)
         o->rounds = o->quick ? 3 : 5;
+    o->exact = o->messages;
     if (!o->messages && !o->quick)
         o->messages = 5000000;
     o->fair_s = o->quick ? 0.1 : 1.5;
@@ -122,16 +123,23 @@ static uint64_t fair_messages(const struct bench *b, const struct row *row, size
     return n < 10000 ? 10000 : (uint64_t)n;
 }
 
-static uint64_t messages_of(const struct bench *b, const struct row *row, size_t peer)
+/*
+ * What takes long is measured with fewer messages, but for those that are compared with spool: they get all, as in the
+ * benchmark that the cells are from.
+ */
+static uint64_t messages_of(const struct bench *b, const struct row *row, size_t peer, unsigned round)
 {
+    const struct options *o = &b->options;
+    double guess = row->entries[peer].guess_ns;
+    uint64_t n = o->messages;
     if (row->set == SET_FAIR)
         return fair_messages(b, row, peer);
-    uint64_t n = b->options.messages;
-    double guess = row->entries[peer].guess_ns;
-    if (!n && guess > 0)
+    if (!round || !n)
+        n = o->quick ? 5000 : 20000;
+    if (round && guess > 0 && o->quick)
         n = (uint64_t)fmin(fmax(QUICK_S * 1e9 / guess, 2000), 200000);
-    else if (!n)
-        n = 5000;
+    else if (round && guess > 0)
+        n = (uint64_t)fmin(fmax(LONG_S * 1e9 / guess, 20000), (double)n);
     return strstr(row->settings, "elem=1024") && n > 5 ? n / 5 : n;
 }
 
@@ -140,9 +148,11 @@ static void measure(struct bench *b, struct row *row, size_t peer, unsigned roun
 {
     static struct output out;
     struct entry *e = row->entries + peer;
+    uint64_t n = 0;
     char messages[48], stall[48], *argv[6] = { (char *)b->peers[peer].path, row->cell }, **arg = argv + 2;
     if (row->set != SET_OTHER) {
-        snprintf(messages, sizeof messages, "messages=%llu", (unsigned long long)messages_of(b, row, peer));
+        n = messages_of(b, row, peer, round);
+        snprintf(messages, sizeof messages, "messages=%llu", (unsigned long long)n);
         snprintf(stall, sizeof stall, "stall=%u", b->options.stall_s);
         *arg++ = messages;
         *arg++ = stall;
@@ -156,6 +166,8 @@ static void measure(struct bench *b, struct row *row, size_t peer, unsigned roun
         snprintf(e->why, sizeof e->why, "%s", out.why);
     }
     struct figures first = { NULL, 0 };
+    if (out.outcome == RAN && n && round)
+        figures_add(&e->figures, "messages", (double)n);
     if (out.outcome == RAN)
         take_figures(round ? &e->figures : &first, out.text);
     else if (out.outcome != CANNOT)
@@ -167,26 +179,19 @@ static void measure(struct bench *b, struct row *row, size_t peer, unsigned roun
     free(first.of);
 }
 
-/* What went wrong is not tried again, so that a hang costs its time once. */
-static bool is_measured(const struct bench *b, const struct row *row, size_t peer)
+/*
+ * What went wrong is not tried again, so that a hang costs its time once. Round 0 tells how long a message takes, where
+ * that is not given. A quick look at what takes its time is one look.
+ */
+static bool is_due(const struct bench *b, const struct row *row, size_t peer, unsigned round)
 {
-    static const char *const fair[] = { "spool", "crossbeam", "go" };
-    if (b->peers[peer].missing || row->entries[peer].outcome > RAN)
+    const struct options *o = &b->options;
+    bool rival = plan_is_rival(b->peers + peer), long_ones = row->set == SET_FAIR || row->set == SET_OTHER;
+    if (b->peers[peer].missing || row->entries[peer].outcome > RAN || (row->set == SET_FAIR && !rival))
         return false;
-    for (size_t i = 0; i < sizeof fair / sizeof *fair; i++)
-        if (!strcmp(b->peers[peer].name, fair[i]))
-            return true;
-    return row->set != SET_FAIR;
-}
-
-/* In which rounds a row is measured: a quick look at fairness is one look. */
-static bool is_due(const struct bench *b, const struct row *row, unsigned round)
-{
-    if (!b->options.quick)
-        return true;
     if (!round)
-        return !b->options.messages && row->set != SET_FAIR && row->set != SET_OTHER;
-    return round == 1 || row->set != SET_FAIR;
+        return !o->exact && !long_ones && (o->quick || !rival);
+    return !o->quick || round == 1 || !long_ones;
 }
 
 static double now_s(void)
@@ -200,17 +205,18 @@ static void measure_row(struct bench *b, struct row *row, unsigned round)
 {
     size_t runs = 0;
     for (size_t i = 0; i < b->n_peers; i++)
-        runs += is_measured(b, row, i);
+        runs += is_due(b, row, i, round);
     if (!runs)
         return;
-    if ((!strncmp(row->cell, "bounded_0_", 10) || !strncmp(row->cell, "bounded_1_", 10)) && b->options.cpu < 0) {
+    bool handed_over = !strncmp(row->cell, "bounded_0_", 10) || !strncmp(row->cell, "bounded_1_", 10);
+    if (round && handed_over && b->options.cpu < 0) {
         double ns = machine_line_round_trip();
         if (!isnan(ns))
             figures_add(&row->own, "line_round_trip_ns", ns);
     }
     for (size_t i = 0; i < b->n_peers; i++) {
         size_t peer = (i + round) % b->n_peers;
-        if (!is_measured(b, row, peer))
+        if (!is_due(b, row, peer, round))
             continue;
         progress_run(round, row, b->peers + peer);
         measure(b, row, peer, round);
@@ -222,15 +228,14 @@ static void measure_row(struct bench *b, struct row *row, unsigned round)
 static void measure_all(struct bench *b)
 {
     double began = now_s();
-    for (unsigned round = b->options.quick ? 0 : 1; round <= b->options.rounds; round++)
+    for (unsigned round = 0; round <= b->options.rounds; round++)
         for (size_t i = 0; i < b->n_rows; i++) {
             if (b->options.quick && now_s() - began > 100) {
                 progress_row();
                 progress_note("out of time in round %u of %u", round, b->options.rounds);
                 return;
             }
-            if (is_due(b, b->rows + i, round))
-                measure_row(b, b->rows + i, round);
+            measure_row(b, b->rows + i, round);
         }
 }
 
@@ -239,7 +244,7 @@ static int list_cells(const struct bench *b)
     for (size_t i = 0; i < b->n_rows; i++) {
         printf("%s %s:", set_names[b->rows[i].set], b->rows[i].label);
         for (size_t p = 0; p < b->n_peers; p++)
-            if (is_measured(b, b->rows + i, p))
+            if (is_due(b, b->rows + i, p, 1))
                 printf(" %s", b->peers[p].name);
         putchar('\n');
     }
@@ -297,8 +302,8 @@ int main(int argc, char **argv)
     size_t total = 0;
     for (size_t i = 0; i < b.n_rows; i++)
         for (size_t p = 0; p < b.n_peers; p++)
-            for (unsigned round = b.options.quick ? 0 : 1; round <= b.options.rounds; round++)
-                total += is_measured(&b, b.rows + i, p) && is_due(&b, b.rows + i, round);
+            for (unsigned round = 0; round <= b.options.rounds; round++)
+                total += is_due(&b, b.rows + i, p, round);
     machine_begin();
     progress_begin(total, b.options.rounds);
     measure_all(&b);

@@ -54,6 +54,14 @@ void plan_peers(struct bench *b, char **paths, size_t n)
         snprintf(p.name, sizeof p.name, "%s", slash ? slash + 1 : paths[i]);
         if (!matches(b->options.peers, p.name))
             continue;
+        /* Of two programs of one name the second goes by its folder too. */
+        for (size_t k = 0; k < b->n_peers; k++)
+            if (!strcmp(b->peers[k].name, p.name)) {
+                const char *from = slash ? slash : paths[i];
+                while (from > paths[i] && from[-1] != '/')
+                    from--;
+                snprintf(p.name, sizeof p.name, "%s", from);
+            }
         if (access(p.path, X_OK)) {
             progress_note("%s is left out: it is not built; \"make deps-bench\" installs what it needs", p.name);
             p.missing = true;
@@ -71,6 +79,11 @@ struct peer *plan_peer(struct bench *b, const char *name)
         if (!strcmp(b->peers[i].name, name) && !b->peers[i].missing)
             return b->peers + i;
     return NULL;
+}
+
+bool plan_is_rival(const struct peer *p)
+{
+    return !strcmp(p->name, "spool") || !strcmp(p->name, "crossbeam") || !strcmp(p->name, "go");
 }
 
 static bool lists(const struct peer *p, const char *cell)

@@ -214,7 +214,8 @@ static void write_one(struct bench *b, const struct table *tables, size_t n, FIL
     machine_describe(out, markdown ? "- " : "");
     fprintf(out, "%srounds: %u, of ", markdown ? "- " : "", o->rounds);
     if (o->messages)
-        fprintf(out, "%llu messages each\n", (unsigned long long)o->messages);
+        fprintf(out, "%llu messages each%s\n", (unsigned long long)o->messages,
+                o->exact ? "" : ", fewer where those take over 3 s, except for spool, crossbeam and go");
     else
         fprintf(out, "about %.0f ms each (quick)\n", QUICK_S * 1e3);
     if (o->cpu >= 0)
