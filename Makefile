@@ -212,7 +212,7 @@ bench_peers = $(shell has() { command -v "$$1" >/dev/null; }; \
 
 # A peer that does not build is left out, as one that is not there.
 bench-build: $(bench) $(queues) $(benches)
-	@for peer in $(bench_peers); do $(MAKE) --no-print-directory $(BUILD)/bench/queues/$$peer || \
+	@for peer in $(bench_peers); do $(MAKE) $(if $(quiet),-s) --no-print-directory $(BUILD)/bench/queues/$$peer || \
 		rm -f $(BUILD)/bench/queues/$$peer; done
 
 # BENCH holds options for the harness: make bench BENCH='-c "bounded_1_*" -r 9'.

@@ -32,7 +32,8 @@ static const char usage[] =
     "  -o DIR      where the tables, the JSON and the plots go (build/bench)\n"
     "  -c CELLS    only these: names or patterns, parted by commas\n"
     "  -p PEERS    only these runners, likewise\n"
-    "  -s SETS     of words, fair, elem, batch, threads, other, or all; all but threads if not given\n"
+    "  -s SETS     of words, fair, elem, batch, threads, other, or all;\n"
+    "              if not given, all but threads, and in a quick look words, fair and other\n"
     "  -t SECONDS  what one run may take (120)\n"
     "  -w SECONDS  how long nothing may move before a message counts as lost (10)\n"
     "  -k CPU      everything on this one CPU\n"
@@ -69,8 +70,7 @@ static unsigned parse_sets(char *text)
 static bool parse(struct options *o, int argc, char **argv)
 {
     bool list = false;
-    *o = (struct options){ .timeout_s = 120, .stall_s = 10, .cpu = -1, .dir = "build/bench",
-                           .sets = ((1u << N_SETS) - 1) & ~(1u << SET_THREADS) };
+    *o = (struct options){ .timeout_s = 120, .stall_s = 10, .cpu = -1, .dir = "build/bench" };
     for (int opt; (opt = getopt(argc, argv, "r:qm:o:c:p:s:t:w:k:lh")) != -1;)
         switch (opt) {
         case 'r': o->rounds = (unsigned)number(optarg, ROUNDS_MAX); break;
@@ -90,6 +90,9 @@ static bool parse(struct options *o, int argc, char **argv)
         fputs(usage, stderr);
         exit(2);
     }
+    if (!o->sets)
+        o->sets = 1u << SET_WORDS | 1u << SET_FAIR | 1u << SET_OTHER |
+                  (o->quick ? 0 : 1u << SET_ELEM | 1u << SET_BATCH);
     if (!o->rounds)
         o->rounds = o->quick ? 3 : 5;
     o->exact = o->messages;
