@@ -68,6 +68,11 @@ freeze := $(BUILD)/tests/freeze/freeze
 examples := $(call programs,tools/examples/*.c,)
 benches := $(call programs,tools/bench/*.c,bench/)
 bench_runs := $(patsubst $(BUILD)/bench/%,bench-%,$(benches))
+bench := $(BUILD)/bench/bench
+bench_objects := $(call objects,tools/bench/bench/*.c)
+# The queues that are measured: those that any system has, and those that "make deps-bench" brings.
+queues := $(addprefix $(BUILD)/bench/queues/,spool condvar condvar-eventfd)
+queue_peers := $(addprefix $(BUILD)/bench/queues/,glib zmq nng)
 # Not in check: it needs compilers and emulators of other processors.
 scripts := $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh))) $(wildcard tests/models/run)
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
@@ -84,7 +89,8 @@ say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports verify verify-long fuzz coverage deps-verify $(bench_runs) help FORCE
+.PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports verify verify-long
+.PHONY: fuzz coverage deps-verify deps-bench bench bench-quick bench-build $(bench_runs) help FORCE
 
 all: $(libs)
 
@@ -148,6 +154,76 @@ $(examples): $(BUILD)/%: $(BUILD)/tools/examples/%.o $(BUILD)/libspool.a
 
 $(benches): $(BUILD)/bench/%: $(BUILD)/tools/bench/%.o $(BUILD)/libspool.a
 	$(link_program)
+
+$(bench): $(bench_objects)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) -o $@ $^ -pthread -lm
+
+queue_object := $(BUILD)/tools/bench/queues/cell.o
+
+$(queues): $(BUILD)/bench/queues/%: $(BUILD)/tools/bench/queues/%.o $(queue_object) $(BUILD)/libspool.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CFLAGS) $(sanitize) $(LDFLAGS) -o $@ $^ -pthread $(URING_LIBS) -lm
+
+peer_cflags = $(shell $(PKG_CONFIG) --cflags $1)
+peer_libs = $(shell $(PKG_CONFIG) --libs $1)
+$(BUILD)/bench/queues/glib: peer_package = glib-2.0
+$(BUILD)/bench/queues/zmq: peer_package = libzmq
+# libnng comes without a file for pkg-config.
+$(BUILD)/bench/queues/nng: peer_libs = -lnng
+$(BUILD)/bench/queues/nng: peer_cflags =
+
+$(queue_peers): $(BUILD)/bench/queues/%: tools/bench/queues/%.c $(wildcard tools/bench/queues/*.h) $(queue_object)
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CPPFLAGS) $(example_flags) $(call peer_cflags,$(peer_package)) $(CFLAGS) $(LDFLAGS) -o $@ $< \
+		$(queue_object) $(call peer_libs,$(peer_package)) -lm
+
+# Both compilers keep their files below BUILD and fetch nothing.
+$(BUILD)/bench/queues/go: $(wildcard tools/bench/queues/go/*)
+	$(call say,GO,$@)
+	@mkdir -p $(@D)
+	$(quiet)cd tools/bench/queues/go && GOCACHE=$(abspath $(BUILD))/bench/go GOFLAGS=-buildvcs=false GOPROXY=off \
+		$(GO) build -o $(abspath $@) .
+
+rust := $(BUILD)/bench/rust
+$(BUILD)/bench/queues/crossbeam: $(wildcard tools/bench/queues/crossbeam/* tools/bench/queues/crossbeam/src/*)
+	$(call say,RUST,$@)
+	@rm -rf $(rust)/src && mkdir -p $(@D) $(rust)/home
+	$(quiet)cp -R tools/bench/queues/crossbeam/* $(rust)/
+	$(quiet)cd $(rust) && CARGO_HOME=$(abspath $(rust))/home RUSTC=$(RUSTC) $(CARGO) build -q --release --offline \
+		--config 'source.crates-io.replace-with="local"' --config 'source.local.directory="$(CRATES)"'
+	$(quiet)cp $(rust)/target/release/crossbeam $@
+
+# Where Debian's packages put them.
+GO = go
+CARGO = /usr/bin/cargo
+RUSTC = /usr/bin/rustc
+CRATES = /usr/share/cargo/registry
+
+bench_peers = $(shell has() { command -v "$$1" >/dev/null; }; \
+	has $(PKG_CONFIG) && $(PKG_CONFIG) --exists glib-2.0 && echo glib; \
+	has $(PKG_CONFIG) && $(PKG_CONFIG) --exists libzmq && echo zmq; \
+	echo '\#include <nng/nng.h>' | $(CC) -E -x c - >/dev/null 2>&1 && echo nng; \
+	has $(GO) && echo go; \
+	has $(CARGO) && has $(RUSTC) && ls -d $(CRATES)/crossbeam-channel-* >/dev/null 2>&1 && echo crossbeam)
+
+# A peer that does not build is left out, as one that is not there.
+bench-build: $(bench) $(queues) $(benches)
+	@for peer in $(bench_peers); do $(MAKE) $(if $(quiet),-s) --no-print-directory $(BUILD)/bench/queues/$$peer || \
+		rm -f $(BUILD)/bench/queues/$$peer; done
+
+# BENCH holds options for the harness: make bench BENCH='-c "bounded_1_*" -r 9'.
+bench_run = $(bench) -o $(BUILD)/bench $1 $(BENCH) $(queues) $(queue_peers) $(BUILD)/bench/queues/go \
+	$(BUILD)/bench/queues/crossbeam $(filter-out %/uring,$(benches))
+
+bench: bench-build
+	@$(call bench_run)
+
+bench-quick: bench-build
+	@$(call bench_run,-q)
 
 examples: $(examples)
 
@@ -214,7 +290,7 @@ check: check-build
 check-quick: check-build
 	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses) $(soak)
 
-check-build: $(libs) $(examples) $(benches) $(tests) $(stresses) $(soak) $(if $(SAN),,$(freeze))
+check-build: $(libs) $(examples) $(benches) $(bench) $(queues) $(tests) $(stresses) $(soak) $(if $(SAN),,$(freeze))
 
 # Messages, puts and rounds of the long runs.
 CHURN = 100000000
@@ -253,6 +329,9 @@ coverage:
 deps-verify: deps
 	@$(tool_env) tools/deps --verify
 
+deps-bench: deps
+	@$(tool_env) GO='$(GO)' CARGO='$(CARGO)' RUSTC='$(RUSTC)' CRATES='$(CRATES)' tools/deps --bench
+
 help:
 	@printf '%s\n' 'Targets:' \
 	'  all          libspool.a and $(realname), in $(BUILD)/' \
@@ -271,6 +350,10 @@ help:
 	'  fuzz         random programs against a model of the library' \
 	'  coverage     lines and branches of lib/ that the tests take' \
 	'  ports        build for other processors and run there, by qemu-user' \
+	'  bench        queues against their peers, as far as those are there: tables, JSON and plots in' \
+	'               $(BUILD)/bench; see tools/bench/BENCH.md; BENCH="OPTIONS" for the harness' \
+	'  bench-quick  the same in under two minutes, for a look' \
+	'  deps-bench   deps, and the peers' \
 	'  bench-NAME   a benchmark of tools/bench: $(bench_runs)' \
 	'  clean        remove $(BUILD)/' \
 	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir BUILD' \
@@ -282,4 +365,5 @@ help:
 
 -include $(soak).d $(lib_objects:.o=.d) $(patsubst %,$(BUILD)/tests/%.d,$(notdir $(tests) $(stresses))) \
 	$(patsubst %,$(BUILD)/tools/examples/%.d,$(notdir $(examples))) \
-	$(patsubst %,$(BUILD)/tools/bench/%.d,$(notdir $(benches)))
+	$(patsubst %,$(BUILD)/tools/bench/%.d,$(notdir $(benches))) \
+	$(bench_objects:.o=.d) $(queue_object:.o=.d) $(patsubst %,$(BUILD)/tools/bench/queues/%.d,$(notdir $(queues)))
