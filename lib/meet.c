@@ -303,7 +303,7 @@ int spool__meet_close(struct spool__meet *m)
 
 bool spool__meet_closed(const struct spool__meet *m)
 {
-    /* Acquire: what was done before the close. */
+    /* Acquire: what was done before the close; pairs with the store in spool__meet_close. */
     return spool__load(&m->is_closed, ACQUIRE);
 }
 
