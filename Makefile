@@ -185,7 +185,7 @@ $(queue_peers): $(BUILD)/bench/queues/%: tools/bench/queues/%.c $(wildcard tools
 $(BUILD)/bench/queues/go: $(wildcard tools/bench/queues/go/*)
 	$(call say,GO,$@)
 	@mkdir -p $(@D)
-	$(quiet)cd tools/bench/queues/go && GOCACHE=$(abspath $(BUILD))/bench/go GOFLAGS=-buildvcs=false GOPROXY=off \
+	$(quiet)cd tools/bench/queues/go && GOCACHE=$(abspath $(BUILD))/bench/go-cache GOFLAGS=-buildvcs=false GOPROXY=off \
 		$(GO) build -o $(abspath $@) .
 
 rust := $(BUILD)/bench/rust
