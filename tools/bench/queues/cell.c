@@ -312,13 +312,13 @@ static void measure(const struct cell *c, const struct runner *r)
 
     uint64_t cpu = cpu_ns(), began = now_ns();
     for (size_t i = 0; i < c->n_queues; i++)
-        run.queues[i] = r->queue_new(c, i);
+        run.queues[i] = r->ops->queue_new(c, i);
     for (size_t i = 0; i < n_threads; i++)
         start(&run, threads + i, i < c->n_tx ? run.tx.slots + i : run.rx.slots + (i - c->n_tx), i < c->n_tx);
     for (size_t i = 0; i < n_threads; i++)
         join(&run, threads[i].id);
     for (size_t i = 0; i < c->n_queues; i++)
-        r->queue_free(run.queues[i]);
+        r->ops->queue_free(run.queues[i]);
     uint64_t elapsed = now_ns() - began;
     cpu = cpu_ns() - cpu;
 
@@ -336,7 +336,7 @@ int cell_main(int argc, char **argv, const struct runner *r)
         return 0;
     }
     if (argc == 2 && !strcmp(argv[1], "--about")) {
-        puts(r->about());
+        puts(r->ops->about());
         return 0;
     }
     if (argc < 2 || argv[1][0] == '-') {
@@ -346,7 +346,7 @@ int cell_main(int argc, char **argv, const struct runner *r)
     }
     struct cell c;
     cell_parse(&c, argc, argv);
-    const char *why = r->cannot ? r->cannot(&c) : NULL;
+    const char *why = r->ops->cannot ? r->ops->cannot(&c) : NULL;
     if (why)
         cannot(why);
     measure(&c, r);

@@ -121,8 +121,12 @@ static inline void slot_note(struct slot *s, uint64_t done)
         slot_sample(s, done);
 }
 
-/* What loops.h needs from a runner. */
+/* What a runner tells of its queue; loops.h makes a program of it. */
 struct ops {
+    const char *(*about)(void);
+    const char *(*cannot)(const struct cell *c); /* why not, or NULL; may be NULL itself */
+    void *(*queue_new)(const struct cell *c, size_t index);
+    void (*queue_free)(void *queue);
     /* A thread's end of a queue; the queue itself where these are NULL. */
     void *(*tx_open)(void *queue);
     void *(*rx_open)(void *queue);
@@ -138,12 +142,9 @@ struct ops {
     void (*select_free)(void *select);
 };
 
-/* What cell.c needs; the last three are in loops.h. */
+/* What cell.c needs: the table, and the loops that see through it. */
 struct runner {
-    const char *(*about)(void);
-    const char *(*cannot)(const struct cell *c); /* why not, or NULL */
-    void *(*queue_new)(const struct cell *c, size_t index);
-    void (*queue_free)(void *queue);
+    const struct ops *ops;
     void (*seq)(struct slot *tx, struct slot *rx);
     void (*send)(struct slot *s);
     void (*receive)(struct slot *s);

@@ -125,6 +125,10 @@ static size_t get_many(void *port, void *elems, size_t n)
 }
 
 static const struct ops ops = {
+    .about = about,
+    .cannot = why_not,
+    .queue_new = queue_new,
+    .queue_free = queue_free,
     .put = put,
     .get = get,
     .put_many = put_many,
@@ -132,18 +136,3 @@ static const struct ops ops = {
 };
 
 #include "loops.h"
-
-static const struct runner runner = {
-    .about = about,
-    .cannot = why_not,
-    .queue_new = queue_new,
-    .queue_free = queue_free,
-    .seq = loops_seq,
-    .send = loops_send,
-    .receive = loops_receive,
-};
-
-int main(int argc, char **argv)
-{
-    return cell_main(argc, argv, &runner);
-}

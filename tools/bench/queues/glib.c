@@ -63,23 +63,12 @@ static void get(void *port, void *elem)
 }
 
 static const struct ops ops = {
+    .about = about,
+    .cannot = why_not,
+    .queue_new = queue_new,
+    .queue_free = queue_free,
     .put = put,
     .get = get,
 };
 
 #include "loops.h"
-
-static const struct runner runner = {
-    .about = about,
-    .cannot = why_not,
-    .queue_new = queue_new,
-    .queue_free = queue_free,
-    .seq = loops_seq,
-    .send = loops_send,
-    .receive = loops_receive,
-};
-
-int main(int argc, char **argv)
-{
-    return cell_main(argc, argv, &runner);
-}

@@ -4,7 +4,7 @@
 
 /*
  * What runs for each message. A runner defines "static const struct ops ops" and includes this file after it, so that
- * the compiler sees through the table, as it does in a program that calls the queue directly.
+ * the compiler sees through the table, as it does in a program that calls the queue directly. This file has main.
  */
 
 #include "cell.h"
@@ -154,6 +154,12 @@ static void loops_seq(struct slot *tx, struct slot *rx)
         ops.close(to);
         ops.close(from);
     }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct runner runner = {&ops, loops_seq, loops_send, loops_receive};
+    return cell_main(argc, argv, &runner);
 }
 
 #endif

@@ -87,6 +87,9 @@ static void select_free(void *select)
 }
 
 static const struct ops ops = {
+    .about = about,
+    .queue_new = queue_new,
+    .queue_free = queue_free,
     .put = put,
     .get = get,
     .put_many = put_many,
@@ -97,17 +100,3 @@ static const struct ops ops = {
 };
 
 #include "loops.h"
-
-static const struct runner runner = {
-    .about = about,
-    .queue_new = queue_new,
-    .queue_free = queue_free,
-    .seq = loops_seq,
-    .send = loops_send,
-    .receive = loops_receive,
-};
-
-int main(int argc, char **argv)
-{
-    return cell_main(argc, argv, &runner);
-}

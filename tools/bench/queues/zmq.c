@@ -177,6 +177,10 @@ static void select_free(void *select)
 }
 
 static const struct ops ops = {
+    .about = about,
+    .cannot = why_not,
+    .queue_new = queue_new,
+    .queue_free = queue_free,
     .tx_open = tx_open,
     .rx_open = rx_open,
     .close = close_port,
@@ -188,18 +192,3 @@ static const struct ops ops = {
 };
 
 #include "loops.h"
-
-static const struct runner runner = {
-    .about = about,
-    .cannot = why_not,
-    .queue_new = queue_new,
-    .queue_free = queue_free,
-    .seq = loops_seq,
-    .send = loops_send,
-    .receive = loops_receive,
-};
-
-int main(int argc, char **argv)
-{
-    return cell_main(argc, argv, &runner);
-}
