@@ -285,7 +285,7 @@ demo: $(examples)
 
 # A sanitizer sees the programs; the scripts look at system calls, installed files and models, which it would disturb.
 check: check-build
-	@$(run_env) tests/run $(tests) $(stresses) $(soak) $(if $(SAN),,$(scripts))
+	@$(run_env) SPOOL_MODELS=$${SPOOL_MODELS-quick} tests/run $(tests) $(stresses) $(soak) $(if $(SAN),,$(scripts))
 
 check-quick: check-build
 	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses) $(soak)
