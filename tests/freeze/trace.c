@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 #include "freeze.h"
 
+#include <dirent.h>
 #include <elf.h>
 #include <sched.h>
 #include <signal.h>
@@ -324,6 +325,42 @@ static bool has_returned(const struct child *c, uintptr_t pc, uintptr_t back, co
     return pc == back && where_is(c->victim, &at) && (at.sp > entry->sp || (!entry->link ? false : at.sp == entry->sp));
 }
 
+static void print_line(pid_t pid, long tid, const char *file, const char *what)
+{
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/proc/%d/task/%ld/%s", (int)pid, tid, file);
+    FILE *f = fopen(path, "re");
+    if (f && fgets(line, sizeof line, f))
+        printf("        %s %s%s", what, line, strchr(line, '\n') ? "" : "\n");
+    if (f)
+        (void)fclose(f);
+}
+
+/* What the kernel says of each thread of a process that does not come to its end, and where it is. */
+static void print_threads(const struct child *c)
+{
+    char path[32], symbol[128];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)c->pid);
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        long tid = strtol(e->d_name, NULL, 10);
+        int status;
+        if (tid <= 0)
+            continue;
+        printf("      task %ld\n", tid);
+        print_line(c->pid, tid, "stat", "stat");
+        print_line(c->pid, tid, "syscall", "call");
+        print_line(c->pid, tid, "wchan", "in");
+        if (ptrace(PTRACE_ATTACH, (pid_t)tid, NULL, NULL) == 0 && waitpid((pid_t)tid, &status, __WALL) == tid &&
+            WIFSTOPPED(status)) {
+            symbol_name(pc_of((pid_t)tid), symbol, sizeof symbol);
+            printf("        at %s\n", symbol);
+        }
+    }
+    if (dir)
+        (void)closedir(dir);
+}
+
 static void print_failure(const struct scene *scene, const struct child *c, const char *how)
 {
     fflush(stdout);
@@ -335,6 +372,8 @@ static void print_failure(const struct scene *scene, const struct child *c, cons
     for (unsigned i = 0; i < sizeof report->at / sizeof *report->at; i++)
         if (report->at[i].what)
             printf("    thread %u: %s (%llu)\n", i, report->at[i].what, (unsigned long long)report->at[i].n);
+    if (!c->ended)
+        print_threads(c);
     fflush(stdout);
 }
 
