@@ -10,11 +10,6 @@ static struct spool__lane *core_lane(const struct spool__core *core, uint32_t i)
     return (struct spool__lane *)(void *)((char *)first + i * core->lane_bytes);
 }
 
-struct spool__lane *spool__chan_lane(const struct spool_chan *chan, enum spool__side side)
-{
-    return core_lane(chan->core, side == SPOOL__GET ? chan->in : chan->out);
-}
-
 /* ---- Lifetime ------------------------------------------------------------------------------------------------- */
 
 static void pin(struct spool__core *core)
@@ -50,7 +45,10 @@ static int core_new(struct spool__core **ret, enum spool__flavour flavour, size_
     core->n_lanes = n_lanes;
     core->lane_bytes = lane_bytes;
     for (uint32_t i = 0; i < n_lanes; i++) {
-        core->ends[i] = (struct spool_chan){.core = core, .refs = 1, .in = i, .out = n_lanes - 1 - i};
+        core->ends[i].core = core;
+        core->ends[i].refs = 1;
+        core->ends[i].lanes[SPOOL__GET] = core_lane(core, i);
+        core->ends[i].lanes[SPOOL__PUT] = core_lane(core, n_lanes - 1 - i);
         spool__lane_init(core_lane(core, i), flavour, elem_size, capacity);
         if (n_lanes == 2)
             core_lane(core, i)->twin = i == 0 ? (ptrdiff_t)lane_bytes : -(ptrdiff_t)lane_bytes;
@@ -153,37 +151,37 @@ spool_chan *spool_unref(spool_chan *chan)
 /* 0 if the arguments are good. */
 static inline int check(const spool_chan *chan, enum spool__side side, const void *elem)
 {
-    if (!chan || (!elem && core_lane(chan->core, 0)->elem_size != 0))
+    if (!chan || (!elem && spool__chan_lane(chan, side)->elem_size != 0))
         return -EINVAL;
     if (side == SPOOL__PUT && !spool__lane_takes_puts(spool__chan_lane(chan, side)))
         return -EOPNOTSUPP;
     return 0;
 }
 
-static int try_side(spool_chan *chan, enum spool__side side, void *elem)
+/* What a call for one element says. */
+static inline int one(ssize_t n)
 {
-    int ret = check(chan, side, elem);
-    if (ret < 0)
-        return ret;
-    ssize_t n = spool__lane_try(spool__chan_lane(chan, side), side, elem, 1);
     return n > 0 ? 0 : (int)n;
 }
 
-static int do_side(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
+static int do_slowly(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
 {
     if (timeout_ns == 0)
-        return try_side(chan, side, elem);
-    int ret = check(chan, side, elem);
-    if (ret == 0)
-        ret = spool__lane_do(spool__chan_lane(chan, side), side, elem);
-    if (ret != -EAGAIN)
-        return ret;
+        return one(spool__lane_try_again(spool__chan_lane(chan, side), side, elem, 1));
     /* The channel stays while this thread is parked in it, even if the last reference is dropped. */
     struct spool__core *core = chan->core;
     pin(core);
     ssize_t n = spool__lane_wait(spool__chan_lane(chan, side), side, elem, 1, spool__deadline(timeout_ns));
     unpin(core);
-    return n > 0 ? 0 : (int)n;
+    return one(n);
+}
+
+static inline int do_side(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
+{
+    int ret = check(chan, side, elem);
+    if (ret == 0)
+        ret = spool__lane_do(spool__chan_lane(chan, side), side, elem);
+    return ret == -EAGAIN ? do_slowly(chan, side, elem, timeout_ns) : ret;
 }
 
 static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, size_t n, int64_t timeout_ns)
@@ -239,7 +237,7 @@ int spool_put(spool_chan *chan, const void *elem)
 
 int spool_try_put(spool_chan *chan, const void *elem)
 {
-    return try_side(chan, SPOOL__PUT, unconst(elem));
+    return do_side(chan, SPOOL__PUT, unconst(elem), 0);
 }
 
 int spool_put_for(spool_chan *chan, const void *elem, int64_t timeout_ns)
@@ -254,7 +252,7 @@ int spool_get(spool_chan *chan, void *ret_elem)
 
 int spool_try_get(spool_chan *chan, void *ret_elem)
 {
-    return try_side(chan, SPOOL__GET, ret_elem);
+    return do_side(chan, SPOOL__GET, ret_elem, 0);
 }
 
 int spool_get_for(spool_chan *chan, void *ret_elem, int64_t timeout_ns)

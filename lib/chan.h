@@ -22,13 +22,16 @@ struct spool__core {
     char name[SPOOL__NAME_BYTES];
     struct spool_chan {
         struct spool__core *core;
+        struct spool__lane *lanes[2]; /* by side: which it puts into, and which it gets from */
         uint32_t refs;
-        uint32_t in, out; /* which lane it gets from and puts into */
     } ends[2];
 };
 
 /* The lane that an operation on this end uses. */
-struct spool__lane *spool__chan_lane(const struct spool_chan *chan, enum spool__side side);
+static inline struct spool__lane *spool__chan_lane(const struct spool_chan *chan, enum spool__side side)
+{
+    return chan->lanes[side];
+}
 
 /* Copies len < SPOOL__NAME_BYTES bytes. If a thread of spool_go has an end, it takes the name too. */
 void spool__core_set_name(struct spool__core *core, const char *name, size_t len);

@@ -193,11 +193,6 @@ size_t spool__lane_step(const struct spool__lane *lane, enum spool__side side)
     return side == SPOOL__PUT && lane->flavour == SPOOL__SOURCE ? lane->source.ops->put_size : lane->elem_size;
 }
 
-bool spool__lane_takes_puts(const struct spool__lane *lane)
-{
-    return lane->flavour != SPOOL__SOURCE || lane->source.ops->put;
-}
-
 /* ---- One operation -------------------------------------------------------------------------------------------- */
 
 static struct spool__lane *twin_of(struct spool__lane *lane)
@@ -246,15 +241,19 @@ static inline void wake_other_side(struct spool__lane *lane, enum spool__side si
         spool__gate_wake(&lane->gates[spool__other(side)]);
 }
 
-int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem)
+void spool__lane_say_closed(struct spool__lane *lane, enum spool__side side)
+{
+    finish_close(lane);
+    spool__gate_tell_next(&lane->gates[side]);
+}
+
+int spool__lane_do_other(struct spool__lane *lane, enum spool__side side, void *elem)
 {
     int ret = queue_do(lane, side, elem);
-    if (ret == 0) {
+    if (ret == 0)
         wake_other_side(lane, side);
-    } else if (ret == -EPIPE) {
-        finish_close(lane);
-        spool__gate_tell_next(&lane->gates[side]);
-    }
+    else if (ret == -EPIPE)
+        spool__lane_say_closed(lane, side);
     return ret;
 }
 
@@ -307,16 +306,21 @@ static bool wake_if_ready(struct spool__lane *lane, enum spool__side side)
     return true;
 }
 
-ssize_t spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
+ssize_t spool__lane_try_again(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
 {
-    ssize_t ret = do_some(lane, side, elems, n);
-    if (ret != -EAGAIN || !spool__gate_drain(&lane->gates[side]))
-        return ret;
+    if (!spool__gate_drain(&lane->gates[side]))
+        return -EAGAIN;
     (void)wake_if_ready(lane, side);
-    ret = do_some(lane, side, elems, n);
+    ssize_t ret = do_some(lane, side, elems, n);
     if (ret == -EAGAIN)
         spool__lane_yield_to(lane, side);
     return ret;
+}
+
+ssize_t spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
+{
+    ssize_t ret = do_some(lane, side, elems, n);
+    return ret == -EAGAIN ? spool__lane_try_again(lane, side, elems, n) : ret;
 }
 
 /*

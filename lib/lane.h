@@ -44,13 +44,15 @@ void spool__lane_drain(struct spool__lane *lane, void (*drop)(void *elem));
  * Does one operation if it can be done now: 0; -EAGAIN; -EPIPE; -ENOMEM, -EINVAL. elem is read for SPOOL__PUT, written
  * for SPOOL__GET.
  */
-int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem);
+static inline int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem);
 /*
  * Does up to n > 0 of them, with one wake: how many, or an error if none. The second is for a call that only tries: if
  * it cannot, no stranger shall see the descriptor readable.
  */
 ssize_t spool__lane_do_many(struct spool__lane *lane, enum spool__side side, void *elems, size_t n);
 ssize_t spool__lane_try(struct spool__lane *lane, enum spool__side side, void *elems, size_t n);
+/* What it does when it could not be done at first. */
+ssize_t spool__lane_try_again(struct spool__lane *lane, enum spool__side side, void *elems, size_t n);
 /* The same, and waits until it can do one: also -ETIMEDOUT. The caller has pinned the channel. */
 ssize_t spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *elems, size_t n, int64_t deadline);
 
@@ -59,7 +61,10 @@ int spool__lane_can(struct spool__lane *lane, enum spool__side side, uint64_t *r
 /* Bytes from one element to the next. An io_uring takes other elements than it gives. */
 size_t spool__lane_step(const struct spool__lane *lane, enum spool__side side);
 /* Whether anybody can ever put. */
-bool spool__lane_takes_puts(const struct spool__lane *lane);
+static inline bool spool__lane_takes_puts(const struct spool__lane *lane)
+{
+    return lane->flavour != SPOOL__SOURCE || lane->source.ops->put;
+}
 /* After a grant was used up, or is not needed: wakes one more waiter if there is work for it. */
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side);
 /* Before one waits who could not do it: wakes one of the other side, whom a thread that stopped may have left asleep. */
@@ -83,5 +88,21 @@ bool spool__spin(unsigned *turns);
  * gather meanwhile; in a rendezvous nothing does, and who is woken from sleep does not stand at the end of their queue.
  */
 bool spool__spin_is_dear(void);
+
+/* The parts of spool__lane_do. */
+int spool__lane_do_other(struct spool__lane *lane, enum spool__side side, void *elem);
+void spool__lane_say_closed(struct spool__lane *lane, enum spool__side side);
+
+static inline int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem)
+{
+    if (lane->flavour != SPOOL__RING)
+        return spool__lane_do_other(lane, side, elem);
+    int ret = side == SPOOL__GET ? spool__ring_get(&lane->ring, elem) : spool__ring_put(&lane->ring, elem);
+    if (ret == 0)
+        spool__gate_wake(&lane->gates[spool__other(side)]);
+    else if (ret == -EPIPE)
+        spool__lane_say_closed(lane, side);
+    return ret;
+}
 
 #endif
