@@ -12,6 +12,9 @@
 
 #define NO_CELL SIZE_MAX
 
+/* For functions that get is_packed(r) as a constant: all that depends on it is then decided by the compiler. */
+#define SPECIALIZED static inline __attribute__((always_inline))
+
 /* A slot read, or to be written: word is turn | state, value is the element or its cell. */
 struct view {
     uint64_t word, value;
@@ -35,11 +38,6 @@ static inline bool is_packed(const struct spool__ring *r)
     (void)r;
     return true;
 #endif
-}
-
-static inline uint64_t *slots(struct spool__ring *r)
-{
-    return (uint64_t *)(void *)((char *)r + r->slots_at);
 }
 
 static inline uint64_t *links(struct spool__ring *r)
@@ -67,74 +65,87 @@ static inline uint64_t next_pos(const struct spool__ring *r, uint64_t pos)
     return index_of(r, pos) + 1 < r->capacity ? pos + STEP : turn_of(r, pos) + r->unit;
 }
 
-static inline struct view slot_load(struct spool__ring *r, uint64_t pos)
+SPECIALIZED uint64_t *slot_at(struct spool__ring *r, bool packed, uint64_t pos)
 {
-    size_t i = index_of(r, pos);
-    if (is_packed(r)) {
+    return (uint64_t *)(void *)(r + 1) + (packed ? 1 : 2) * index_of(r, pos);
+}
+
+SPECIALIZED struct view slot_load(struct spool__ring *r, bool packed, uint64_t pos)
+{
+    uint64_t *slot = slot_at(r, packed, pos);
+    if (packed) {
         /* Acquire: what the thread that wrote this word did before is seen, the cell's bytes included. */
-        uint64_t w = spool__load(&slots(r)[i], ACQUIRE);
+        uint64_t w = spool__load(slot, ACQUIRE);
         return (struct view){turn_of(r, w) | (w & STATE), index_of(r, w)};
     }
     /* The halves may be from two moments; then the swap that uses them fails. Acquire: word before value. */
     struct view v;
-    v.word = spool__load(&slots(r)[2 * i], ACQUIRE);
-    v.value = spool__load(&slots(r)[2 * i + 1], RELAXED);
+    v.word = spool__load(&slot[0], ACQUIRE);
+    v.value = spool__load(&slot[1], RELAXED);
     return v;
 }
 
-static inline bool slot_swap(struct spool__ring *r, uint64_t pos, struct view old, struct view new)
+SPECIALIZED bool slot_swap(struct spool__ring *r, bool packed, uint64_t pos, struct view old, struct view new)
 {
-    size_t i = index_of(r, pos);
+    uint64_t *slot = slot_at(r, packed, pos);
 #ifdef SPOOL_CAS16
-    if (!is_packed(r))
-        return spool__cas16(&slots(r)[2 * i], old.word, old.value, new.word, new.value);
+    if (!packed)
+        return spool__cas16(slot, old.word, old.value, new.word, new.value);
 #endif
     uint64_t expected = old.word | old.value * STEP;
     /* Release: the cell was filled before. Acquire: after a get takes the word, it reads what that put wrote. */
-    return spool__cas(&slots(r)[i], &expected, new.word | new.value * STEP, ACQ_REL);
-}
-
-/* Moves tail or head on from pos, unless somebody did. Release: who sees the new position sees the slot's change. */
-static inline void advance(struct spool__ring *r, uint64_t *end, uint64_t pos)
-{
-    uint64_t expected = pos;
-    (void)spool__cas(end, &expected, next_pos(r, pos), ACQ_REL);
-}
-
-/* Whether the put at pos, or the get if that is asked, has been made, going by what its slot shows. */
-static inline bool is_past(const struct spool__ring *r, uint64_t pos, struct view v, uint64_t done_state)
-{
-    uint64_t ahead = turn_of(r, v.word) - turn_of(r, pos);
-    if (ahead == 0)
-        return done_state == FULL && (v.word & FULL);
-    return ahead <= UINT64_MAX / 2;
+    return spool__cas(slot, &expected, new.word | new.value * STEP, ACQ_REL);
 }
 
 /*
- * The position of the next put and its slot, after helping a lagging tail on. Acquire orders the read of tail before
- * the read of the slot: that the slot is full from the turn before then proves the ring full at that read.
+ * Moves tail or head from pos to next. Stored, not swapped: two instructions, where a swap of a line that is at hand
+ * takes as long as the operation itself. A thread that stops between them may later set it back, by as much as
+ * the others have done meanwhile: whoever comes then walks that far, once. Release: who sees the new position sees the
+ * slots' changes.
  */
-static inline uint64_t settle_tail(struct spool__ring *r, struct view *ret)
+static inline void hint(uint64_t *end, uint64_t pos, uint64_t next)
 {
-    for (;;) {
-        uint64_t t = spool__load(&r->tail, ACQUIRE);
-        *ret = slot_load(r, t);
-        if (!is_past(r, t, *ret, FULL))
-            return t;
-        advance(r, &r->tail, t);
-    }
+    if (spool__load(end, RELAXED) == pos)
+        spool__store(end, next, RELEASE);
 }
 
-/* The position of the next get and its slot: the same for head. A slot that is free at its turn proves it empty. */
-static inline uint64_t settle_head(struct spool__ring *r, struct view *ret)
+/* The position of the next put or get, and its slot. */
+struct place {
+    uint64_t pos;
+    struct view slot;
+};
+
+/*
+ * Finds it on the way from tail or head. A slot shows the turn that is next in it, for a put one more if it is full. All
+ * below tail has been put, and all below head got, so a slot whose next turn is this one is exact at that read: for a
+ * put, if it is full from the turn before, so is the ring; for a get, if it is free, the ring is empty. Acquire, of the
+ * hint and of each slot on the way: what is known of it comes before the read of the next one.
+ */
+SPECIALIZED struct place settle(struct spool__ring *r, bool packed, uint64_t *end, uint64_t used)
 {
+    uint64_t from = spool__load(end, ACQUIRE);
+    struct place p = {.pos = from};
     for (;;) {
-        uint64_t h = spool__load(&r->head, ACQUIRE);
-        *ret = slot_load(r, h);
-        if (!is_past(r, h, *ret, 0))
-            return h;
-        advance(r, &r->head, h);
+        p.slot = slot_load(r, packed, p.pos);
+        uint64_t next = turn_of(r, p.slot.word) + (p.slot.word & used ? r->unit : 0), turn = turn_of(r, p.pos);
+        if (next == turn)
+            break;
+        /* Behind the last turn that the slot was used for. */
+        p.pos = next_pos(r, p.pos - turn + next - r->unit);
     }
+    if (p.pos != from)
+        hint(end, from, p.pos);
+    return p;
+}
+
+SPECIALIZED struct place settle_tail(struct spool__ring *r, bool packed)
+{
+    return settle(r, packed, &r->tail, FULL);
+}
+
+SPECIALIZED struct place settle_head(struct spool__ring *r, bool packed)
+{
+    return settle(r, packed, &r->head, 0);
 }
 
 static size_t cell_take(struct spool__ring *r)
@@ -168,18 +179,17 @@ static void cell_give(struct spool__ring *r, size_t cell)
     /* Release: this thread has finished with the bytes, and the link is written. */
 }
 
-int spool__ring_put(struct spool__ring *r, const void *elem)
+SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem)
 {
-    bool cells = in_cells(r->elem_size);
+    bool cells = packed && in_cells(r->elem_size);
     size_t cell = NO_CELL;
     uint64_t value = cells ? 0 : spool__word_from(elem, r->elem_size);
     int ret;
     for (;;) {
-        struct view v;
-        uint64_t t = settle_tail(r, &v);
-        uint64_t turn = turn_of(r, t);
-        if (v.word != turn) {
-            ret = v.word & CLOSED ? -EPIPE : -EAGAIN;
+        struct place p = settle_tail(r, packed);
+        uint64_t turn = turn_of(r, p.pos);
+        if (p.slot.word != turn) {
+            ret = p.slot.word & CLOSED ? -EPIPE : -EAGAIN;
             break;
         }
         if (cells && cell == NO_CELL) {
@@ -189,8 +199,8 @@ int spool__ring_put(struct spool__ring *r, const void *elem)
             memcpy(cell_at(r, cell), elem, r->elem_size);
             value = cell;
         }
-        if (slot_swap(r, t, v, (struct view){turn | FULL, value})) {
-            advance(r, &r->tail, t);
+        if (slot_swap(r, packed, p.pos, p.slot, (struct view){turn | FULL, value})) {
+            hint(&r->tail, p.pos, next_pos(r, p.pos));
             return 0;
         }
     }
@@ -199,30 +209,34 @@ int spool__ring_put(struct spool__ring *r, const void *elem)
     return ret;
 }
 
+int spool__ring_put(struct spool__ring *r, const void *elem)
+{
+    return is_packed(r) ? put(r, true, elem) : put(r, false, elem);
+}
+
 /* Takes the element at head out of its slot. */
-static int take(struct spool__ring *r, uint64_t *ret_value)
+SPECIALIZED int take(struct spool__ring *r, bool packed, uint64_t *ret_value)
 {
     for (;;) {
-        struct view v;
-        uint64_t h = settle_head(r, &v);
-        if (!(v.word & FULL))
-            return v.word & CLOSED ? -EPIPE : -EAGAIN;
-        struct view freed = {turn_of(r, h) + r->unit + (v.word & CLOSED), 0};
-        if (slot_swap(r, h, v, freed)) {
-            advance(r, &r->head, h);
-            *ret_value = v.value;
+        struct place p = settle_head(r, packed);
+        if (!(p.slot.word & FULL))
+            return p.slot.word & CLOSED ? -EPIPE : -EAGAIN;
+        struct view freed = {turn_of(r, p.pos) + r->unit + (p.slot.word & CLOSED), 0};
+        if (slot_swap(r, packed, p.pos, p.slot, freed)) {
+            hint(&r->head, p.pos, next_pos(r, p.pos));
+            *ret_value = p.slot.value;
             return 0;
         }
     }
 }
 
-int spool__ring_get(struct spool__ring *r, void *ret_elem)
+SPECIALIZED int get(struct spool__ring *r, bool packed, void *ret_elem)
 {
     uint64_t value;
-    int ret = take(r, &value);
+    int ret = take(r, packed, &value);
     if (ret < 0)
         return ret;
-    if (!in_cells(r->elem_size)) {
+    if (!packed || !in_cells(r->elem_size)) {
         spool__word_to(ret_elem, value, r->elem_size);
         return 0;
     }
@@ -231,52 +245,54 @@ int spool__ring_get(struct spool__ring *r, void *ret_elem)
     return 0;
 }
 
+int spool__ring_get(struct spool__ring *r, void *ret_elem)
+{
+    return is_packed(r) ? get(r, true, ret_elem) : get(r, false, ret_elem);
+}
+
 int spool__ring_close(struct spool__ring *r)
 {
     for (;;) {
-        struct view v;
-        uint64_t t = settle_tail(r, &v);
-        if (v.word & CLOSED)
+        struct place p = settle_tail(r, is_packed(r));
+        if (p.slot.word & CLOSED)
             return -EALREADY;
-        if (slot_swap(r, t, v, (struct view){v.word | CLOSED, v.value}))
+        if (slot_swap(r, is_packed(r), p.pos, p.slot, (struct view){p.slot.word | CLOSED, p.slot.value}))
             return 0;
     }
 }
 
 bool spool__ring_closed(struct spool__ring *r)
 {
-    struct view v;
-    (void)settle_tail(r, &v);
-    return v.word & CLOSED;
+    return settle_tail(r, is_packed(r)).slot.word & CLOSED;
 }
 
 int spool__ring_can_put(struct spool__ring *r, uint64_t *ret_pos)
 {
-    struct view v;
-    *ret_pos = settle_tail(r, &v);
-    if (v.word & CLOSED)
+    struct place p = settle_tail(r, is_packed(r));
+    *ret_pos = p.pos;
+    if (p.slot.word & CLOSED)
         return -EPIPE;
-    return v.word & FULL ? -EAGAIN : 0;
+    return p.slot.word & FULL ? -EAGAIN : 0;
 }
 
 int spool__ring_can_get(struct spool__ring *r, uint64_t *ret_pos)
 {
-    struct view v;
-    *ret_pos = settle_head(r, &v);
-    if (v.word & FULL)
+    struct place p = settle_head(r, is_packed(r));
+    *ret_pos = p.pos;
+    if (p.slot.word & FULL)
         return 0;
-    return v.word & CLOSED ? -EPIPE : -EAGAIN;
+    return p.slot.word & CLOSED ? -EPIPE : -EAGAIN;
 }
 
 size_t spool__ring_len(struct spool__ring *r)
 {
     uint64_t h = 0, t = 0;
-    struct view v;
     for (int tries = 0; tries < 16; tries++) {
-        h = settle_head(r, &v);
-        t = settle_tail(r, &v);
-        /* After the tail, whose load acquires. */
-        if (spool__load(&r->head, RELAXED) == h)
+        struct place p = settle_head(r, is_packed(r));
+        h = p.pos;
+        t = settle_tail(r, is_packed(r)).pos;
+        /* If nothing has happened to the slot at head, head was there when tail was found. */
+        if (slot_load(r, is_packed(r), h).word == p.slot.word)
             break;
     }
     uint64_t turns = (turn_of(r, t) - turn_of(r, h)) / r->unit;
@@ -287,7 +303,7 @@ size_t spool__ring_len(struct spool__ring *r)
 void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem))
 {
     uint64_t value;
-    while (take(r, &value) == 0) {
+    while (take(r, is_packed(r), &value) == 0) {
         if (!in_cells(r->elem_size)) {
             if (drop) {
                 _Alignas(16) unsigned char elem[sizeof value];
@@ -306,7 +322,7 @@ void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem))
 static bool lay_out(struct spool__ring *r, size_t elem_size, size_t capacity, size_t *ret_bytes)
 {
     size_t bytes = sizeof *r, part, indices = capacity;
-    *r = (struct spool__ring){.capacity = capacity, .elem_size = elem_size, .slots_at = bytes};
+    *r = (struct spool__ring){.capacity = capacity, .elem_size = elem_size};
     if (__builtin_mul_overflow(capacity, is_packed(r) ? 8 : 16, &part) || __builtin_add_overflow(bytes, part, &bytes))
         return false;
     if (in_cells(elem_size)) {
@@ -352,8 +368,7 @@ void spool__ring_init(struct spool__ring *r, size_t elem_size, size_t capacity)
 
 void spool__ring_set_turn(struct spool__ring *r, uint64_t turn)
 {
-    size_t words = is_packed(r) ? 1 : 2;
     for (size_t i = 0; i < r->capacity; i++)
-        slots(r)[i * words] = turn * r->unit;
+        *slot_at(r, is_packed(r), i * STEP) = turn * r->unit;
     r->tail = r->head = turn * r->unit;
 }

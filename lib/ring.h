@@ -11,11 +11,11 @@
  * A bounded queue of elements: many putters, many getters, lock-free, exact in its capacity and exactly closable.
  *
  * There is one slot for each element of capacity. A slot holds the turn it serves, a state and a value, and one
- * compare-and-swap changes all three: that swap *is* the put, the get or the close, and tail and head are only hints
- * that anyone moves on. So a thread that stops anywhere hides nothing and blocks nobody. (A ring in which a thread
- * first claims a slot and then fills it, as in D. Vyukov's bounded MPMC queue, 2010, hides every later element while
- * the claimer is stopped. Helping a lagging tail on is from M. Michael and M. Scott, "Simple, fast, and practical
- * non-blocking and blocking concurrent queue algorithms", 1996.)
+ * compare-and-swap changes all three: that swap *is* the put, the get or the close. Tail and head are only hints, never
+ * ahead of the truth; whoever finds one behind goes on from there through the slots. So a thread that stops anywhere
+ * hides nothing and blocks nobody. (A ring in which a thread first claims a slot and then fills it, as in D. Vyukov's
+ * bounded MPMC queue, 2010, hides every later element while the claimer is stopped. That a tail may lag is from
+ * M. Michael and M. Scott, "Simple, fast, and practical non-blocking and blocking concurrent queue algorithms", 1996.)
  *
  * A *position* counts elements for ever: its upper bits are the turn (how often the ring went round), the
  * middle bits the slot's index, the two lowest bits are zero. The upper bits of a slot's word are the turn it serves,
@@ -36,12 +36,12 @@
 #define SPOOL_CACHE_LINE 64
 
 struct spool__ring {
-    _Alignas(SPOOL_CACHE_LINE) uint64_t tail; /* position of the next put, or one behind it */
-    _Alignas(SPOOL_CACHE_LINE) uint64_t head; /* position of the next get, or one behind it */
+    _Alignas(SPOOL_CACHE_LINE) uint64_t tail; /* position of the next put, or behind it */
+    _Alignas(SPOOL_CACHE_LINE) uint64_t head; /* position of the next get, or behind it */
     _Alignas(SPOOL_CACHE_LINE) uint64_t unit; /* what one turn adds to a position; a power of two */
     size_t capacity;
     size_t elem_size;
-    size_t slots_at, links_at, cells_at; /* offsets from the ring */
+    size_t links_at, cells_at; /* offsets from the ring */
     size_t cells, cell_stride;
     _Alignas(SPOOL_CACHE_LINE) uint64_t free_cells; /* the top cell's number + 1, and above it the counter */
     uint64_t fresh_cells;                           /* cells never taken so far begin here */

@@ -110,6 +110,15 @@ static void ring_half(void)
     ring_2();
     (void)put(0, 9);
 }
+static void ring_2_cells(void)
+{
+    chan_new(0, 16, 2);
+}
+static void ring_half_cells(void)
+{
+    ring_2_cells();
+    (void)put(0, 9);
+}
 static void ring_2_polled(void)
 {
     chan_new(0, 8, 2);
@@ -193,6 +202,10 @@ const struct ex_scenario ex_bounded[] = {
      ring_2, {put_get_put, try_put_1}, drain_all, 0, {3, 3, 3}},
     {"ring-never-empty", "a ring that is never empty gives one",
      ring_half, {put_then_get, try_get_one}, drain_all, 0, {3, 3, 3}},
+    {"ring-never-full-cells", "a ring with cells that is never full takes an element",
+     ring_2_cells, {put_get_put, try_put_1}, drain_all, 0, {3, 2, 2}},
+    {"ring-never-empty-cells", "a ring with cells that is never empty gives one",
+     ring_half_cells, {put_then_get, try_get_one}, drain_all, 0, {3, 2, 2}},
     {"ring-never-empty-3", "the same, told by one who was told",
      ring_half, {put_1, len_then_try_get, try_get_one}, drain_all, 0, {2, 2, 2}},
     {"ring-note", "what was done before a put", ring_1, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},

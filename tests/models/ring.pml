@@ -2,13 +2,13 @@
 /*
  * The ring of lib/ring.c, with the value beside the word: a slot is read in two steps and swapped as a whole.
  *
- * What one step is: a load of tail, head, a word or a value, or one CAS. The ghost is a FIFO that the successful swaps
- * change, since the swap is the put, the get or the close.
+ * What one step is: a load or a store of tail or head, a load of a word or a value, or one swap of a slot. The ghost is
+ * a FIFO that the successful swaps change, since the swap is the put, the get or the close.
  *
  * Promise: a put lands in an open ring with room, a get takes the oldest element, and a slot that settles a call shows
- * at the moment its word is read exactly whether the ring is full, empty or closed. Tail and head are never more than
- * one behind. No run goes on for ever (there is no progress label: any cycle counts), also when with STOP one thread
- * stops for ever in front of any of its steps, in between a swap and its advance too.
+ * at the moment its word is read exactly whether the ring is full, empty or closed. Tail and head are never ahead. No
+ * run goes on for ever (there is no progress label: any cycle counts), also when with STOP one thread stops for ever
+ * in front of any of its steps, in between a swap and its hint too.
  *
  * Sizes: N slots, PUTTERS x PUTS calls of put, GETTERS x GETS calls of get, CLOSE calls of close. START is the turn at
  * which the ring begins; turns are counted modulo TURNS, and a ring that starts at the last turn soon wraps.
@@ -50,25 +50,35 @@
 #define BARE(w) ((w) & ~CLOSED)
 #define HAS_TURN(w) ((w) >> 2)
 
+/* What a word at p says is the next put, and the next get, that will be made in its slot. */
 #ifdef CONFLATED
 /* As in D. Vyukov's ring: the word is the position when free, one more when full, and N more for the next turn. */
 #define FREE_AT(p) ((p) << 2)
 #define FULL_AT(p) (NEXT(p) << 2)
 #define FREED_AT(p) ((((p) + N) % POSITIONS) << 2)
-#define BEYOND(w, p) ((HAS_TURN(w) + POSITIONS - (p)) % POSITIONS)
-#define TAIL_PAST(w, p) (BEYOND(w, p) > 0 && BEYOND(w, p) < POSITIONS / 2)
-#define HEAD_PAST(w, p) (BEYOND(w, NEXT(p)) > 0 && BEYOND(w, NEXT(p)) < POSITIONS / 2)
+#define IS_FREE(w, p) (INDEX(HAS_TURN(w)) == INDEX(p))
+#define TAIL_AT(w, p) (IS_FREE(w, p) -> HAS_TURN(w) : (HAS_TURN(w) + N - 1) % POSITIONS)
+#define HEAD_AT(w, p) (IS_FREE(w, p) -> HAS_TURN(w) : (HAS_TURN(w) + POSITIONS - 1) % POSITIONS)
 #else
 #define FREE_AT(p) (TURN(p) << 2)
 #define FULL_AT(p) (TURN(p) << 2 | FULL)
 #define FREED_AT(p) (((TURN(p) + 1) % TURNS) << 2)
-#ifdef PLAIN_COMPARE
-#define HEAD_PAST(w, p) (HAS_TURN(w) > TURN(p))
-#else
-#define AHEAD(w, p) ((HAS_TURN(w) + TURNS - TURN(p)) % TURNS)
-#define HEAD_PAST(w, p) (AHEAD(w, p) > 0 && AHEAD(w, p) < TURNS / 2)
+#define AT_TURN(t, p) ((t) % TURNS * N + INDEX(p))
+#define TAIL_AT(w, p) AT_TURN(HAS_TURN(w) + ((w) & FULL), p)
+#define HEAD_AT(w, p) AT_TURN(HAS_TURN(w), p)
 #endif
-#define TAIL_PAST(w, p) (HEAD_PAST(w, p) || BARE(w) == FULL_AT(p))
+
+#ifdef PLAIN_COMPARE
+#define IS_PAST(at, p) ((at) > (p))
+#else
+#define IS_PAST(at, p) ((at) != (p))
+#endif
+
+/* Behind the last one that has been made there. */
+#ifdef BEYOND_NEXT
+#define BEYOND(at) NEXT(at)
+#else
+#define BEYOND(at) NEXT(((at) + POSITIONS - N) % POSITIONS)
 #endif
 
 /* Of all calls, only so many can go round before a position that somebody holds looks as if it were ahead. */
@@ -120,19 +130,14 @@ bool closed = false;
 #define KEPT(w) MARK(HELD(w))
 #endif
 
-inline advance(end) {
-#ifdef ADVANCE_BLIND
-    STEP end = NEXT(p) END
+/* Two steps: whoever stops between them sets it back, should he go on. */
+inline hint(end, was, next) {
+#ifdef SWAPPED_HINT
+    STEP if :: end == was -> end = next :: else fi END
 #else
-    STEP if :: end == p -> end = NEXT(p) :: else fi END
-#endif
-}
-
-inline help(end) {
-#ifdef NO_HELP
-    skip
-#else
-    advance(end)
+    STEP at = end END;
+    if :: at == was -> STEP end = next END :: else fi;
+    at = 0
 #endif
 }
 
@@ -147,15 +152,15 @@ inline help(end) {
 
 /* Leaves the position in p, its slot in w and v, and in is_full what a put makes of it. */
 inline settle_tail() {
+    STEP from = tail; p = from END;
     do
     :: true ->
         w = 0; v = 0;
-        STEP p = tail END;
         VALUE_BEFORE;
         STEP
             w = SEEN(word[INDEX(p)]);
             if
-            :: TAIL_PAST(w, p) -> past = true
+            :: IS_PAST(TAIL_AT(w, p), p) -> past = true
             :: else ->
                 past = false;
                 is_full = SHOWS_FULL;
@@ -164,23 +169,29 @@ inline settle_tail() {
             fi
         END;
         if
-        :: past -> past = false; w = 0; v = 0; help(tail)
+#ifdef NO_WALK
+        :: past -> past = false; STEP from = tail; p = from END
+#else
+        :: past -> past = false; p = BEYOND(TAIL_AT(w, p))
+#endif
         :: else -> break
         fi
     od;
-    VALUE_BEHIND
+    VALUE_BEHIND;
+    if :: p != from -> hint(tail, from, p) :: else fi;
+    from = 0
 }
 
 inline settle_head() {
+    STEP from = head; p = from END;
     do
     :: true ->
         w = 0; v = 0;
-        STEP p = head END;
         VALUE_BEFORE;
         STEP
             w = SEEN(word[INDEX(p)]);
             if
-            :: HEAD_PAST(w, p) -> past = true
+            :: IS_PAST(HEAD_AT(w, p), p) -> past = true
             :: else ->
                 past = false;
                 is_full = BARE(w) == FULL_AT(p);
@@ -189,15 +200,21 @@ inline settle_head() {
             fi
         END;
         if
-        :: past -> past = false; w = 0; v = 0; help(head)
+#ifdef NO_WALK
+        :: past -> past = false; STEP from = head; p = from END
+#else
+        :: past -> past = false; p = BEYOND(HEAD_AT(w, p))
+#endif
         :: else -> break
         fi
     od;
-    VALUE_BEHIND
+    VALUE_BEHIND;
+    if :: p != from -> hint(head, from, p) :: else fi;
+    from = 0
 }
 
 proctype putter(byte me) {
-    byte p, w, v, puts;
+    byte p, w, v, puts, from, at;
     bool past, is_full, done;
 
     do
@@ -211,7 +228,7 @@ proctype putter(byte me) {
                 if
                 :: SAME ->
                     assert(!closed && count < N);
-                    assert(p == tail && p == put_at);
+                    assert(p == put_at);
                     word[INDEX(p)] = FULL_AT(p);
                     value[INDEX(p)] = (me - 1) * PUTS + puts;
                     fifo[count] = value[INDEX(p)];
@@ -222,17 +239,17 @@ proctype putter(byte me) {
                 fi
             END;
             w = 0; v = 0;
-            if :: done -> done = false; advance(tail); break :: else fi
+            if :: done -> done = false; hint(tail, p, NEXT(p)); break :: else fi
         od;
         p = 0; w = 0; v = 0; is_full = false
     :: else -> break
     od;
 stop:
-    p = 0; w = 0; v = 0; is_full = false; past = false; puts = 0
+    p = 0; w = 0; v = 0; from = 0; at = 0; is_full = false; past = false; puts = 0
 }
 
 proctype getter(byte me) {
-    byte p, w, v, gets;
+    byte p, w, v, gets, from, at;
     bool past, is_full, done;
 
     do
@@ -246,7 +263,7 @@ proctype getter(byte me) {
                 if
                 :: SAME ->
                     assert(count > 0 && v == fifo[0]);
-                    assert(p == head && p == get_at);
+                    assert(p == get_at);
                     word[INDEX(p)] = FREED_AT(p) | KEPT(w);
                     value[INDEX(p)] = 0;
                     count--;
@@ -258,18 +275,18 @@ proctype getter(byte me) {
                 fi
             END;
             w = 0; v = 0;
-            if :: done -> done = false; advance(head); break :: else fi
+            if :: done -> done = false; hint(head, p, NEXT(p)); break :: else fi
         od;
         p = 0; w = 0; v = 0; is_full = false
     :: else -> break
     od;
 stop:
-    p = 0; w = 0; v = 0; is_full = false; past = false; gets = 0
+    p = 0; w = 0; v = 0; from = 0; at = 0; is_full = false; past = false; gets = 0
 }
 
 #if CLOSE
 proctype closer(byte me) {
-    byte p, w, v;
+    byte p, w, v, from, at;
     bool past, is_full, done;
 
     do
@@ -296,7 +313,7 @@ proctype closer(byte me) {
         if :: done -> break :: else fi
     od;
 stop:
-    p = 0; w = 0; v = 0; is_full = false; past = false; done = false
+    p = 0; w = 0; v = 0; from = 0; at = 0; is_full = false; past = false; done = false
 }
 #endif
 
@@ -306,8 +323,8 @@ proctype observer() {
 
     timeout;
     atomic {
-        assert(tail == put_at || NEXT(tail) == put_at);
-        assert(head == get_at || NEXT(head) == get_at);
+        assert((put_at + POSITIONS - tail) % POSITIONS < POSITIONS / 2);
+        assert((get_at + POSITIONS - head) % POSITIONS < POSITIONS / 2);
         p = get_at;
         do
         :: i < count ->

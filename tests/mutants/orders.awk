@@ -52,7 +52,7 @@ FNR == 1 {
 { lines[n_lines = FNR] = $0 }
 
 # The function that the following lines belong to.
-/^[a-z].*[a-z_0-9]\(.*[^;]$/ {
+/^[a-zA-Z].*[a-z_0-9]\(.*[^;]$/ {
     in_function = $0
     sub(/\(.*/, "", in_function)
     sub(/.*[ *]/, "", in_function)

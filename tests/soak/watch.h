@@ -28,11 +28,11 @@ static inline void dump_gate(const char *who, const struct spool__gate *g)
 /* By the number of the slot, whatever a slot of these elements looks like. */
 static inline void dump_slot(const struct spool__ring *r, const char *what, uint64_t pos)
 {
-    const uint64_t *slots = (const uint64_t *)(const void *)((const char *)r + r->slots_at);
-    size_t words = (r->links_at - r->slots_at) / 8 / r->capacity, i = (size_t)((pos & (r->unit - 1)) / 4);
+    const uint64_t *slots = (const uint64_t *)(const void *)(r + 1);
+    size_t words = r->cells || r->elem_size == 0 ? 1 : 2, i = (size_t)((pos & (r->unit - 1)) / 4);
     fprintf(stderr, "    ring %s %" PRIx64 ": slot %zu of %zu:", what, pos, i, r->capacity);
-    for (size_t w = 0; w < (words < 2 ? 1 : 2); w++)
-        fprintf(stderr, " %016" PRIx64, spool__load(&slots[i * (words < 2 ? 1 : 2) + w], RELAXED));
+    for (size_t w = 0; w < words; w++)
+        fprintf(stderr, " %016" PRIx64, spool__load(&slots[i * words + w], RELAXED));
     fprintf(stderr, "\n");
 }
 
