@@ -34,7 +34,8 @@ static int core_new(struct spool__core **ret, enum spool__flavour flavour, size_
     size_t total, lane_bytes = spool__lane_bytes(flavour, elem_size, capacity);
     /* What the elements' own size allows but not what is needed around them. */
     if (lane_bytes == 0 || __builtin_mul_overflow(lane_bytes, n_lanes, &total) ||
-        __builtin_add_overflow(total, sizeof(struct spool__core) + 2 * SPOOL_CACHE_LINE, &total))
+        __builtin_add_overflow(total, sizeof(struct spool__core) + SPOOL_CACHE_LINE - _Alignof(struct spool__core),
+                               &total))
         return -ENOMEM;
     void *block = spool__sys_zalloc(total);
     if (!block)

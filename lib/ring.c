@@ -40,9 +40,16 @@ static inline bool is_packed(const struct spool__ring *r)
 #endif
 }
 
-static inline uint64_t *links(struct spool__ring *r)
+/* The cells that no slot has, behind the slots. */
+struct pool {
+    uint64_t top;   /* the top cell's number + 1, and above it the counter */
+    uint64_t fresh; /* cells never taken so far begin here */
+    uint64_t links[];
+};
+
+static inline struct pool *pool_of(struct spool__ring *r)
 {
-    return (uint64_t *)(void *)((char *)r + r->links_at);
+    return (struct pool *)(void *)((char *)r + r->pool_at);
 }
 
 static inline void *cell_at(struct spool__ring *r, size_t cell)
@@ -150,32 +157,34 @@ SPECIALIZED struct place settle_head(struct spool__ring *r, bool packed)
 
 static size_t cell_take(struct spool__ring *r)
 {
+    struct pool *pool = pool_of(r);
     uint64_t top, mask = r->unit / STEP - 1;
     /*
      * Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. And its last
      * user has finished with the bytes: the counter makes sure that the swap finds what was loaded here.
      */
-    while ((top = spool__load(&r->free_cells, ACQUIRE)) & mask) {
+    while ((top = spool__load(&pool->top, ACQUIRE)) & mask) {
         size_t cell = (size_t)(top & mask) - 1;
         /* May be stale when another thread took the cell meanwhile; the counter then makes the swap fail. */
-        uint64_t below = spool__load(&links(r)[cell], RELAXED);
-        if (spool__cas(&r->free_cells, &top, ((top & ~mask) + mask + 1) | below, RELAXED))
+        uint64_t below = spool__load(&pool->links[cell], RELAXED);
+        if (spool__cas(&pool->top, &top, ((top & ~mask) + mask + 1) | below, RELAXED))
             return cell;
     }
-    uint64_t fresh = spool__load(&r->fresh_cells, RELAXED);
+    uint64_t fresh = spool__load(&pool->fresh, RELAXED);
     while (fresh < r->cells)
-        if (spool__cas(&r->fresh_cells, &fresh, fresh + 1, RELAXED))
+        if (spool__cas(&pool->fresh, &fresh, fresh + 1, RELAXED))
             return (size_t)fresh;
     return NO_CELL;
 }
 
 static void cell_give(struct spool__ring *r, size_t cell)
 {
+    struct pool *pool = pool_of(r);
     uint64_t mask = r->unit / STEP - 1;
-    uint64_t top = spool__load(&r->free_cells, RELAXED);
+    uint64_t top = spool__load(&pool->top, RELAXED);
     do
-        spool__store(&links(r)[cell], top & mask, RELAXED);
-    while (!spool__cas(&r->free_cells, &top, ((top & ~mask) + mask + 1) | (cell + 1), RELEASE));
+        spool__store(&pool->links[cell], top & mask, RELAXED);
+    while (!spool__cas(&pool->top, &top, ((top & ~mask) + mask + 1) | (cell + 1), RELEASE));
     /* Release: this thread has finished with the bytes, and the link is written. */
 }
 
@@ -328,16 +337,14 @@ static bool lay_out(struct spool__ring *r, size_t elem_size, size_t capacity, si
     if (in_cells(elem_size)) {
         size_t spare = 16384 / elem_size;
         spare = spare < 8 ? 8 : spare > 64 ? 64 : spare;
-        if (__builtin_add_overflow(capacity, spare, &r->cells) || r->cells > SIZE_MAX / 32)
-            return false;
-        /* One number more than there are cells: the stack's 0 stands for none. */
-        indices = r->cells + 1;
-        r->links_at = bytes;
-        if (__builtin_mul_overflow(r->cells, sizeof(uint64_t), &part) || __builtin_add_overflow(bytes, part, &bytes) ||
-            __builtin_add_overflow(bytes, SPOOL_CACHE_LINE - 1, &bytes) ||
+        if (__builtin_add_overflow(capacity, spare, &r->cells) || r->cells > SIZE_MAX / 32 ||
             __builtin_add_overflow(elem_size, 15, &r->cell_stride))
             return false;
-        bytes &= ~(size_t)(SPOOL_CACHE_LINE - 1);
+        /* One number more than there are cells: the stack's 0 stands for none. So few that all but they can be counted. */
+        indices = r->cells + 1;
+        r->pool_at = (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
+        bytes = r->pool_at + sizeof(struct pool) + r->cells * sizeof(uint64_t);
+        bytes = (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
         r->cells_at = bytes;
         r->cell_stride &= ~(size_t)15;
         if (__builtin_mul_overflow(r->cells, r->cell_stride, &part) || __builtin_add_overflow(bytes, part, &bytes))

@@ -41,10 +41,8 @@ struct spool__ring {
     _Alignas(SPOOL_CACHE_LINE) uint64_t unit; /* what one turn adds to a position; a power of two */
     size_t capacity;
     size_t elem_size;
-    size_t links_at, cells_at; /* offsets from the ring */
+    size_t pool_at, cells_at; /* offsets from the ring */
     size_t cells, cell_stride;
-    _Alignas(SPOOL_CACHE_LINE) uint64_t free_cells; /* the top cell's number + 1, and above it the counter */
-    uint64_t fresh_cells;                           /* cells never taken so far begin here */
 };
 
 /*
