@@ -366,4 +366,4 @@ help:
 -include $(soak).d $(lib_objects:.o=.d) $(patsubst %,$(BUILD)/tests/%.d,$(notdir $(tests) $(stresses))) \
 	$(patsubst %,$(BUILD)/tools/examples/%.d,$(notdir $(examples))) \
 	$(patsubst %,$(BUILD)/tools/bench/%.d,$(notdir $(benches))) \
-	$(bench_objects:.o=.d) $(queue_object:.o=.d) $(patsubst %,$(BUILD)/tools/bench/queues/%.d,$(notdir $(queues)))
+	$(freeze_objects:.o=.d) $(bench_objects:.o=.d) $(queue_object:.o=.d) $(patsubst %,$(BUILD)/tools/bench/queues/%.d,$(notdir $(queues)))
