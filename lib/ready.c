@@ -30,6 +30,17 @@ static uint32_t draw(struct spool_select *s, uint32_t n)
     return s->random % n;
 }
 
+/* From the end: cases are added, and so listed first, with rising index. */
+static void list_in_order(struct spool_select *s, int index)
+{
+    if (s->cases[index].listed)
+        return;
+    int after = s->last_listed;
+    while (after != NONE && after > index)
+        after = s->cases[after].prev_listed;
+    link_listed(s, index, after);
+}
+
 /*
  * Cases take turns while they are listed. Of those that come in together each is as likely to be the first: otherwise
  * the order in which they become ready would decide when the list runs empty again and again. The others go behind one
@@ -37,17 +48,16 @@ static uint32_t draw(struct spool_select *s, uint32_t n)
  */
 void spool__select_list(struct spool_select *s, int index)
 {
+    if (s->order == SPOOL_IN_ORDER) {
+        list_in_order(s, index);
+        return;
+    }
     if (draw(s, (uint32_t)s->n_listed + 1) == 0) {
         link_listed(s, index, NONE);
         return;
     }
     int other = (int)draw(s, (uint32_t)s->n_cases);
     link_listed(s, index, s->cases[other].listed ? other : s->last_listed);
-}
-
-void spool__select_list_last(struct spool_select *s, int index)
-{
-    link_listed(s, index, s->last_listed);
 }
 
 void spool__select_unlist(struct spool_select *s, int index)
@@ -65,6 +75,25 @@ void spool__select_unlist(struct spool_select *s, int index)
     else
         s->cases[c->next_listed].prev_listed = c->prev_listed;
     s->n_listed--;
+}
+
+void spool__select_list_last(struct spool_select *s, int index)
+{
+    if (s->order == SPOOL_IN_ORDER) {
+        list_in_order(s, index);
+        return;
+    }
+    spool__select_unlist(s, index);
+    link_listed(s, index, s->last_listed);
+}
+
+void spool__select_set_order(struct spool_select *s, enum spool_order order)
+{
+    bool sort = order == SPOOL_IN_ORDER && s->order != order;
+    for (int i = 0; sort && i < s->n_cases; i++)
+        if (s->cases[i].listed)
+            spool__select_list_last(s, i);
+    s->order = order;
 }
 
 void spool__select_list_watch(struct spool_select *s, int watch)

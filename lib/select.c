@@ -379,7 +379,7 @@ int spool_select_set_order(spool_select *sel, enum spool_order order)
 {
     if (!sel || (order != SPOOL_FAIR && order != SPOOL_IN_ORDER))
         return -EINVAL;
-    sel->order = order;
+    spool__select_set_order(sel, order);
     return 0;
 }
 

@@ -85,10 +85,12 @@ static inline enum spool__side watch_side(const struct watch *w)
     return w->kind == CHAN_PUT ? SPOOL__PUT : SPOOL__GET;
 }
 
-/* A case that may be ready; and one that had its turn, behind all others. */
+/* A case that may be ready; and one that had its turn, behind all others unless they have an order. */
 void spool__select_list(struct spool_select *s, int index);
 void spool__select_list_last(struct spool_select *s, int index);
 void spool__select_unlist(struct spool_select *s, int index);
+/* In order, the list is sorted by index. */
+void spool__select_set_order(struct spool_select *s, enum spool_order order);
 /* Lists every case of the watch that is on, and for a descriptor asked for what it shows. */
 void spool__select_list_watch(struct spool_select *s, int watch);
 

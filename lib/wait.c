@@ -76,8 +76,9 @@ static void finish(struct spool_select *s, int index, int result)
         return;
     }
     spool__select_end_turn(s, index);
-    spool__select_unlist(s, index);
-    if (!w->level || w->lane->source.ops->cheap)
+    if (w->level && !w->lane->source.ops->cheap)
+        spool__select_unlist(s, index);
+    else
         spool__select_list_last(s, index);
     spool__select_pass_on(s, w);
 }
@@ -138,25 +139,22 @@ static int choose_fair(struct spool_select *s, bool arm)
         int index = s->first_listed;
         if (try_case(s, index, arm))
             return index;
-        if (s->cases[index].listed) {
-            spool__select_unlist(s, index);
+        if (s->cases[index].listed)
             spool__select_list_last(s, index);
-        }
     }
     return NONE;
 }
 
 static int choose_in_order(struct spool_select *s, bool arm)
 {
-    for (int above = -1;;) {
-        int lowest = NONE;
-        for (int i = s->first_listed; i != NONE; i = s->cases[i].next_listed)
-            if (i > above && (lowest == NONE || i < lowest))
-                lowest = i;
-        if (lowest == NONE || try_case(s, lowest, arm))
-            return lowest;
-        above = lowest;
+    int index = s->first_listed;
+    while (index != NONE && !try_case(s, index, arm)) {
+        /* Those that were unlisted with it, or before them, still show what came after. */
+        do
+            index = s->cases[index].next_listed;
+        while (index != NONE && !s->cases[index].listed);
     }
+    return index;
 }
 
 /* Performs one listed case and returns its index, or NONE. With arm, those that are not ready are armed. */
