@@ -110,6 +110,7 @@ void spool__select_arm(struct spool_select *s, struct watch *w)
         spool__select_unlist(s, i);
     spool__gate_arm(&w->lane->gates[watch_side(w)]);
     w->armed = true;
+    w->n_misses = 0;
     s->n_armed++;
 }
 

@@ -10,9 +10,9 @@
  * cannot share, being level- and edge-triggered, say, get a duplicate.
  *
  * Cases that may be ready are *listed*; a wait looks only at those. A watch on a gate is *armed* when its cases were
- * found not to be ready: a publisher then writes to its descriptor, and the event lists its cases again. It stays armed
- * while the select is not waiting. So a wait costs what is ready, whatever is registered, and a channel that is
- * always ready costs no system call.
+ * found not to be ready, before the select sleeps, or again and again while others were ready: a publisher then writes
+ * to its descriptor, and the event lists its cases again. It stays armed while the select is not waiting. So a wait
+ * costs what is ready, whatever is registered, and a channel that is always ready costs no system call.
  */
 enum { NONE = -1 };
 
@@ -31,6 +31,7 @@ struct watch {
     uint32_t flags; /* how epoll watches it; the same for all its cases */
     int first_case; /* its cases, linked by next_same */
     int n_on;
+    int n_misses; /* looks since one found it ready, or it was armed */
     bool in_set, armed;
     bool granted; /* a publisher's wake was used up by this watch and nothing was done with it so far */
     uint32_t revents;
@@ -74,6 +75,7 @@ struct spool_select {
     uint32_t random;
     unsigned backoff, countdown; /* waits until the epoll set is asked again while cases are listed */
     uint64_t waits;
+    int n_misses; /* of this wait, before it looked a second time */
 };
 
 /* Data of the events of own_fd and of the party's descriptor; no watch has it. */

@@ -4,6 +4,20 @@
 /* While cases are listed, the epoll set is asked again after a round of them, or, if it had nothing, ever later. */
 #define BACKOFF_MAX 64u
 
+#ifndef MISSES_MAX
+/*
+ * A watch is armed after so many looks that found it not to be ready, though others are. A look costs some nanoseconds,
+ * being told of the next message two or three system calls. Together the looks cost less than adding the case did.
+ */
+#define MISSES_MAX 64
+/*
+ * While nothing is armed the epoll set need not be asked: by each wait in order, otherwise by one in BACKOFF_MAX. So
+ * many looks in a wait take about as long.
+ */
+#define FEW_IN_ORDER 64
+#define FEW_FAIR 8
+#endif
+
 /* With more cases listed than this a look at all of them takes as long as parking. */
 #define SPIN_LISTED_MAX 8
 
@@ -46,6 +60,10 @@ static bool harvest_is_due(struct spool_select *s)
 {
     if (s->n_armed == 0 && s->n_plain == 0)
         return false;
+    /* A round may have become shorter since. */
+    unsigned longest = s->backoff + (unsigned)s->n_listed;
+    if (s->countdown > longest)
+        s->countdown = longest;
     /* With nothing listed it would be asked anyway; what hints list now shall not go before what it has. */
     if (s->order == SPOOL_IN_ORDER || s->countdown == 0 || s->n_listed == 0)
         return true;
@@ -71,6 +89,7 @@ static void finish(struct spool_select *s, int index, int result)
     struct kase *c = &s->cases[index];
     struct watch *w = &s->watches[c->watch];
     c->result = result;
+    w->n_misses = 0;
     if (result == -EPIPE) {
         spool__select_drop_case(s, index);
         return;
@@ -93,8 +112,25 @@ static uint32_t current_events(const struct spool_select *s, const struct kase *
     return spool__sys_poll(w->key_fd, c->events) & asked;
 }
 
-/* Takes one listed case; true if it was performed. One that is not ready stays listed unless it is to be armed. */
-static bool try_case(struct spool_select *s, int index, bool arm)
+/* What becomes of a case on a gate that is not ready. */
+enum miss {
+    KEEP,  /* it stays listed */
+    COUNT, /* it stays listed until it has been missed often */
+    ARM,
+};
+
+static bool is_to_arm(struct spool_select *s, struct watch *w, enum miss miss)
+{
+    if (miss != COUNT)
+        return miss == ARM;
+    int few = s->order == SPOOL_IN_ORDER ? FEW_IN_ORDER : FEW_FAIR;
+    if (++s->n_misses <= few && s->n_armed == 0 && s->n_plain == 0)
+        return false;
+    return ++w->n_misses >= MISSES_MAX * w->n_on;
+}
+
+/* Takes one listed case; true if it was performed. */
+static bool try_case(struct spool_select *s, int index, enum miss miss)
 {
     struct kase *c = &s->cases[index];
     struct watch *w = &s->watches[c->watch];
@@ -112,7 +148,7 @@ static bool try_case(struct spool_select *s, int index, bool arm)
         spool__select_unlist(s, index);
         return false;
     }
-    if (r == -EAGAIN && arm) {
+    if (r == -EAGAIN && is_to_arm(s, w, miss)) {
         spool__select_arm(s, w);
         r = attempt(s, c);
         if (r != -EAGAIN) {
@@ -133,11 +169,11 @@ static bool try_case(struct spool_select *s, int index, bool arm)
 
 /* ---- All listed cases ----------------------------------------------------------------------------------------- */
 
-static int choose_fair(struct spool_select *s, bool arm)
+static int choose_fair(struct spool_select *s, enum miss miss)
 {
     for (int n = s->n_listed; n > 0 && s->first_listed != NONE; n--) {
         int index = s->first_listed;
-        if (try_case(s, index, arm))
+        if (try_case(s, index, miss))
             return index;
         if (s->cases[index].listed)
             spool__select_list_last(s, index);
@@ -145,10 +181,10 @@ static int choose_fair(struct spool_select *s, bool arm)
     return NONE;
 }
 
-static int choose_in_order(struct spool_select *s, bool arm)
+static int choose_in_order(struct spool_select *s, enum miss miss)
 {
     int index = s->first_listed;
-    while (index != NONE && !try_case(s, index, arm)) {
+    while (index != NONE && !try_case(s, index, miss)) {
         /* Those that were unlisted with it, or before them, still show what came after. */
         do
             index = s->cases[index].next_listed;
@@ -157,10 +193,10 @@ static int choose_in_order(struct spool_select *s, bool arm)
     return index;
 }
 
-/* Performs one listed case and returns its index, or NONE. With arm, those that are not ready are armed. */
-static int choose(struct spool_select *s, bool arm)
+/* Performs one listed case and returns its index, or NONE. */
+static int choose(struct spool_select *s, enum miss miss)
 {
-    return s->order == SPOOL_IN_ORDER ? choose_in_order(s, arm) : choose_fair(s, arm);
+    return s->order == SPOOL_IN_ORDER ? choose_in_order(s, miss) : choose_fair(s, miss);
 }
 
 /*
@@ -251,15 +287,15 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
     if (harvest_is_due(s))
         (void)harvest(s, 0);
     spool__select_list_hinted(s);
-    int index = choose(s, timeout_ns == 0);
+    int index = choose(s, timeout_ns == 0 ? ARM : COUNT);
     if (timeout_ns != 0) {
         unsigned turns = 0;
         /* Who has offers had better open them first: then others that look find them. */
         while (index == NONE && s->n_listed > 0 && s->n_listed <= SPIN_LISTED_MAX && s->n_offers == 0 &&
                spool__spin(&turns))
-            index = choose(s, false);
+            index = choose(s, KEEP);
         if (index == NONE)
-            index = choose(s, true);
+            index = choose(s, ARM);
     }
     while (index == NONE) {
         set_own_fd(s, false);
@@ -274,7 +310,7 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
         }
         if (n < 0 && n != -EINTR)
             return n;
-        index = choose(s, true);
+        index = choose(s, ARM);
         if (index == NONE && timeout_ns == 0 && n <= 0 && was_quiet(s))
             return -EAGAIN;
         /* Another select may have been woken for what is there, and not have run so far. */
@@ -291,6 +327,7 @@ int spool_select_wait(spool_select *sel, int64_t timeout_ns)
     if (sel->n_on == 0)
         return -ENODATA;
     sel->waits++;
+    sel->n_misses = 0;
     int r = wait_for_one(sel, timeout_ns);
     pass_on_all(sel);
     spool__select_settle(sel);

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* A wait looks at what is ready, whatever is registered, also while something always is: looks are counted. */
+#include "select_util.h"
+
+#include "select.h"
+
+/* ---- Looks that are counted, and what happens just before a gate is armed -------------------------------------- */
+
+int __real_spool__ring_get(struct spool__ring *r, void *ret_elem);
+int __real_spool__ring_put(struct spool__ring *r, const void *elem);
+int __real_spool__chain_get(struct spool__chain *c, void *ret_elem);
+int __real_spool__meet_try(struct spool__meet *m, enum spool__side side, void *elem);
+void __real_spool__gate_arm(struct spool__gate *g);
+int __wrap_spool__ring_get(struct spool__ring *r, void *ret_elem);
+int __wrap_spool__ring_put(struct spool__ring *r, const void *elem);
+int __wrap_spool__chain_get(struct spool__chain *c, void *ret_elem);
+int __wrap_spool__meet_try(struct spool__meet *m, enum spool__side side, void *elem);
+void __wrap_spool__gate_arm(struct spool__gate *g);
+
+static size_t looks, put_looks, arms;
+static spool_chan *put_on_arm; /* gets an element before its gate is armed, and after the look that found none */
+
+int __wrap_spool__ring_get(struct spool__ring *r, void *ret_elem)
+{
+    looks++;
+    return __real_spool__ring_get(r, ret_elem);
+}
+
+int __wrap_spool__ring_put(struct spool__ring *r, const void *elem)
+{
+    put_looks++;
+    return __real_spool__ring_put(r, elem);
+}
+
+int __wrap_spool__chain_get(struct spool__chain *c, void *ret_elem)
+{
+    looks++;
+    return __real_spool__chain_get(c, ret_elem);
+}
+
+int __wrap_spool__meet_try(struct spool__meet *m, enum spool__side side, void *elem)
+{
+    looks++;
+    return __real_spool__meet_try(m, side, elem);
+}
+
+void __wrap_spool__gate_arm(struct spool__gate *g)
+{
+    arms++;
+    if (put_on_arm && g == &spool__chan_lane(put_on_arm, SPOOL__GET)->gates[SPOOL__GET]) {
+        put(put_on_arm, 7);
+        put_on_arm = NULL;
+    }
+    __real_spool__gate_arm(g);
+}
+
+/* ---- A select of many, in which one is ready ------------------------------------------------------------------- */
+
+enum { MANY = 400, HOT = MANY / 2, SCANS = 64, SEEN_WITHIN = 64 };
+
+static struct {
+    spool_select *sel;
+    spool_chan *chans[MANY], *hot; /* hot is the one in the middle */
+    uint64_t value;
+} many;
+
+/* With getters' cases, or putters' on channels that are full but for the hot one. */
+static void many_new(int n, size_t capacity, bool putting)
+{
+    many.sel = select_of();
+    for (int i = 0; i < n; i++) {
+        spool_chan *chan = many.chans[i] = chan_of(i == n / 2 && capacity == 0 ? 1 : capacity);
+        while (putting && i != n / 2 && spool_try_put(chan, &many.value) == 0)
+            ;
+        int index =
+            putting ? spool_select_put(many.sel, chan, &many.value) : spool_select_get(many.sel, chan, &many.value);
+        must_be(index, i);
+    }
+    many.hot = many.chans[n / 2];
+}
+
+static void many_free(int n)
+{
+    spool_select_free(many.sel);
+    for (int i = 0; i < n; i++)
+        spool_unref(many.chans[i]);
+}
+
+static int wait_hot(void)
+{
+    if (spool_len(many.hot) == 0)
+        put(many.hot, 1);
+    return spool_select_wait(many.sel, -1);
+}
+
+START_TEST(looks_go_by_what_is_ready)
+{
+    bool in_order = _i % 2;
+    many_new(MANY, flavours[_i / 2], false);
+    must_be(spool_select_set_order(many.sel, in_order ? SPOOL_IN_ORDER : SPOOL_FAIR), 0);
+    for (int i = 0; i < 3 * SCANS; i++)
+        must_be(wait_hot(), HOT);
+    must(looks < (2 * SCANS + 1) * MANY);
+    looks = 0;
+    for (int i = 0; i < 300; i++)
+        must_be(wait_hot(), HOT);
+    must_be(looks, 300);
+    /* In order those behind it were never looked at. */
+    must_be(many.sel->n_listed, in_order ? MANY - HOT : 1);
+    must_be_quiet(many.sel);
+    many_free(MANY);
+}
+END_TEST
+
+START_TEST(looks_of_put_cases_go_by_what_is_ready)
+{
+    uint64_t v;
+    many_new(MANY, 2, true);
+    for (int i = 0; i < 3 * SCANS; i++) {
+        must_be(spool_select_wait(many.sel, -1), HOT);
+        must_be(spool_try_get(many.hot, &v), 0);
+    }
+    put_looks = 0;
+    for (int i = 0; i < 300; i++) {
+        must_be(spool_select_wait(many.sel, -1), HOT);
+        must_be(spool_try_get(many.hot, &v), 0);
+    }
+    must_be(put_looks, 300);
+    must_be(many.sel->n_listed, 1);
+    many_free(MANY);
+}
+END_TEST
+
+/* All cases of one channel become ready and quiet together. */
+START_TEST(cases_of_one_channel_are_armed_together)
+{
+    enum { CASES = 3 * MANY };
+    int taken[CASES] = {0};
+    many_new(MANY, 4, false);
+    for (int i = MANY; i < CASES; i++)
+        must_be(spool_select_get(many.sel, many.chans[i % HOT], NULL), i);
+    for (int i = 0; i < 3 * SCANS; i++)
+        must_be(wait_hot(), HOT);
+    must_be(many.sel->n_listed, 1);
+    must_be(many.sel->n_armed, MANY - 1);
+    put(many.chans[3], 1);
+    for (int i = 0; i < 2 * SEEN_WITHIN; i++)
+        taken[wait_hot()]++;
+    /* The first of them takes it, if the others have not been the last to have their turn. */
+    must_be(taken[3], 1);
+    must_be(taken[HOT] + taken[3] + taken[3 + 2 * HOT] + taken[3 + 3 * HOT] + taken[3 + 4 * HOT] + taken[3 + 5 * HOT],
+            2 * SEEN_WITHIN);
+    for (int i = 0; i < 6 * SCANS; i++)
+        must_be(wait_hot(), HOT);
+    must_be(many.sel->n_listed, 1);
+    many_free(MANY);
+}
+END_TEST
+
+/* ---- What is armed is seen -------------------------------------------------------------------------------------- */
+
+/* How many waits it takes until the element that was just put comes. */
+static int waits_until(int index)
+{
+    int n = 1;
+    while (wait_hot() != index)
+        must(n++ < 10 * MANY);
+    return n;
+}
+
+START_TEST(armed_cases_are_seen)
+{
+    uint64_t rng = 1;
+    bool in_order = _i % 2;
+    many_new(MANY, flavours[_i / 2], false);
+    must_be(spool_select_set_order(many.sel, in_order ? SPOOL_IN_ORDER : SPOOL_FAIR), 0);
+    for (int i = 0; i < 3 * SCANS; i++)
+        must_be(wait_hot(), HOT);
+    for (int round = 0; round < 100; round++) {
+        int index = (int)(rnd(&rng) % HOT);
+        for (int quiet = (int)(rnd(&rng) % 200); quiet > 0; quiet--)
+            must_be(wait_hot(), HOT);
+        put(many.chans[index], 1);
+        int within = in_order ? 1 : SEEN_WITHIN + many.sel->n_listed + 1;
+        must(waits_until(index) <= within);
+    }
+    many_free(MANY);
+}
+END_TEST
+
+/* The epoll set was to be asked after a round of very many, who then became quiet. */
+START_TEST(a_round_that_became_shorter)
+{
+    uint64_t v;
+    many_new(MANY, 1, false);
+    must_be(spool_select_wait(many.sel, 0), -EAGAIN);
+    for (int i = 0; i < MANY; i++)
+        put(many.chans[i], 1);
+    must(spool_select_wait(many.sel, -1) >= 0);
+    must_be(many.sel->n_listed, MANY);
+    for (int i = 0; i < MANY; i++)
+        (void)!spool_try_get(many.chans[i], &v);
+    for (int i = 0; i < 3 * SCANS; i++)
+        must_be(wait_hot(), HOT);
+    must_be(many.sel->n_listed, 1);
+    put(many.chans[5], 1);
+    must(waits_until(5) <= SEEN_WITHIN + 2);
+    many_free(MANY);
+}
+END_TEST
+
+/* Ready after all, when it has just been armed: then it is the one performed. */
+START_TEST(ready_as_it_is_armed)
+{
+    many_new(MANY, flavours[_i], false);
+    for (int i = 0; i < SCANS - 1; i++)
+        must_be(wait_hot(), HOT);
+    put_on_arm = many.chans[MANY - 1];
+    must(waits_until(MANY - 1) <= SCANS + 1);
+    must(!put_on_arm);
+    must_be(many.value, 7);
+    for (int n = 0; n < 3 * SCANS; n++)
+        must_be(wait_hot(), HOT);
+    must_be(many.sel->n_armed, MANY - 1);
+    must_be(many.sel->n_listed, 1);
+    many_free(MANY);
+}
+END_TEST
+
+/* ---- What is not armed ------------------------------------------------------------------------------------------ */
+
+/* Somebody who puts now and then is not made to write. */
+START_TEST(ready_now_and_then_is_not_armed)
+{
+    enum { SOME = 20 };
+    many_new(SOME, 4, false);
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < SOME; i++)
+            put(many.chans[i], 1);
+        for (int i = 0; i < SOME + SCANS - 4; i++)
+            must(wait_hot() >= 0);
+    }
+    must_be(arms, 0);
+    for (int i = 0; i < 3 * SCANS; i++)
+        (void)wait_hot();
+    must_be(many.sel->n_armed, SOME - 1);
+    many_free(SOME);
+}
+END_TEST
+
+/* As long as the epoll set need not be asked, a few looks cost less. */
+START_TEST(few_are_not_armed)
+{
+    bool in_order = _i;
+    int few = in_order ? 100 : 8;
+    many_new(few, 4, false);
+    must_be(spool_select_set_order(many.sel, in_order ? SPOOL_IN_ORDER : SPOOL_FAIR), 0);
+    for (int i = 0; i < 1000; i++)
+        must_be(wait_hot(), few / 2);
+    must_be(arms, 0);
+    must_be(many.sel->n_listed, few);
+    many_free(few);
+}
+END_TEST
+
+/* With a descriptor among them it is asked anyway. */
+START_TEST(few_are_armed_beside_a_descriptor)
+{
+    enum { FEW = 8 };
+    int fds[2];
+    pipe_of(fds);
+    many_new(FEW, 4, false);
+    must_be(spool_select_fd(many.sel, fds[0], EPOLLIN), FEW);
+    for (int i = 0; i < 2 * SCANS; i++)
+        must_be(wait_hot(), FEW / 2);
+    must_be(arms, FEW - 1);
+    must_be(many.sel->n_listed, 1);
+    many_free(FEW);
+    close_both(fds);
+}
+END_TEST
+
+/* ---- In order --------------------------------------------------------------------------------------------------- */
+
+static void must_be_sorted(const spool_select *sel)
+{
+    int n = 0, before = NONE;
+    for (int i = sel->first_listed; i != NONE; i = sel->cases[i].next_listed) {
+        must(i > before);
+        must_be(sel->cases[i].prev_listed, before);
+        before = i;
+        n++;
+    }
+    must_be(sel->last_listed, before);
+    must_be(sel->n_listed, n);
+}
+
+START_TEST(in_order_the_list_is_sorted)
+{
+    enum { CASES = 60 };
+    uint64_t rng = 5, v = 0;
+    many_new(CASES, 3, false);
+    for (int i = CASES; i < 2 * CASES; i++)
+        must_be(spool_select_get(many.sel, many.chans[(i * 7) % CASES], NULL), i);
+    for (int round = 0; round < 3000; round++) {
+        int i = (int)(rnd(&rng) % (2 * CASES));
+        (void)!spool_try_put(many.chans[rnd(&rng) % CASES], &v);
+        if (round % 500 == 100 || round % 500 == 200)
+            must_be(spool_select_set_order(many.sel, SPOOL_IN_ORDER), 0);
+        if (rnd(&rng) % 8 == 0)
+            must_be(spool_select_enable(many.sel, i, rnd(&rng) % 2), 0);
+        int r = spool_select_wait(many.sel, rnd(&rng) % 2 ? 0 : 1);
+        must(r >= 0 || r == -EAGAIN || r == -ETIMEDOUT);
+        if (round % 500 == 400)
+            must_be(spool_select_set_order(many.sel, SPOOL_FAIR), 0);
+        if (r >= 0 && rnd(&rng) % 3)
+            (void)!spool_try_get(many.chans[r < CASES ? r : (r * 7) % CASES], &v);
+        if (many.sel->order == SPOOL_IN_ORDER)
+            must_be_sorted(many.sel);
+    }
+    many_free(CASES);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("select_cost");
+    TCase *tc = case_new(suite, "looks");
+    tcase_add_loop_test(tc, looks_go_by_what_is_ready, 0, 2 * FLAVOURS);
+    tcase_add_test(tc, looks_of_put_cases_go_by_what_is_ready);
+    tcase_add_test(tc, cases_of_one_channel_are_armed_together);
+    tc = case_new(suite, "seen");
+    tcase_add_loop_test(tc, armed_cases_are_seen, 0, 2 * MEET);
+    tcase_add_test(tc, a_round_that_became_shorter);
+    tcase_add_loop_test(tc, ready_as_it_is_armed, 0, MEET);
+    tc = case_new(suite, "not armed");
+    tcase_add_test(tc, ready_now_and_then_is_not_armed);
+    tcase_add_loop_test(tc, few_are_not_armed, 0, 2);
+    tcase_add_test(tc, few_are_armed_beside_a_descriptor);
+    tc = case_new(suite, "order");
+    tcase_add_test(tc, in_order_the_list_is_sorted);
+    return run_suite(suite, "select_cost");
+}
