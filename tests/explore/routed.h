@@ -67,6 +67,10 @@
 #define SPIN_PAUSES 1u
 #define SPIN_YIELDS 0u
 #define DOZE_TURNS 2u
+/* The second look that finds a case not to be ready arms it. */
+#define MISSES_MAX 2
+#define FEW_IN_ORDER 0
+#define FEW_FAIR 0
 /* Small enough that a few elements fill a segment, and hazards a batch. */
 #define FIRST_SLOTS 1
 #define SEGMENT_BYTES 224

@@ -111,6 +111,12 @@ static void free_select_and_drain(void)
     select_free(&first_select);
     drain_two();
 }
+/* Arms all that is listed, once. */
+static void look_free_and_drain(void)
+{
+    (void)select_wait(&first_select, 0);
+    free_select_and_drain();
+}
 static void move_back(void)
 {
     (void)try_put(0, 2);
@@ -124,6 +130,35 @@ static void move_to_and_fro(void)
     (void)try_get(0);
     rest();
     move_back();
+}
+/* The second ring is ready and the first was not, so that the next look at that arms it. */
+static void select_quiet(void)
+{
+    chan_new(0, 8, 3);
+    chan_new(1, 8, 4);
+    (void)put_many(1, 2, 4);
+    select_new(&first_select);
+    select_get(&first_select, 0);
+    select_get(&first_select, 1);
+    (void)select_wait(&first_select, -1);
+    (void)select_wait(&first_select, -1);
+}
+/* What is left in the second ring, and what comes to the first. */
+static void select_again_thrice(void)
+{
+    (void)select_wait(&first_select, -1);
+    (void)select_wait(&first_select, -1);
+    (void)select_wait(&first_select, -1);
+}
+static void select_again_twice(void)
+{
+    (void)select_wait(&first_select, -1);
+    (void)select_wait(&first_select, -1);
+}
+static void select_again_then_free(void)
+{
+    select_again_twice();
+    select_free(&first_select);
 }
 static void select_within(void)
 {
@@ -179,6 +214,12 @@ const struct ex_scenario ex_selects[] = {
      select_armed, {move_back, select_now_again}, free_select_and_drain, 0, {3, 3, 2}},
     {"select-never-empty-2", "the same for two looks at each",
      select_armed, {move_to_and_fro, select_now_again}, free_select_and_drain, 0, {3, 2, 2}},
+    {"select-quiet", "a case that is not ready is armed beside one that is, and then is ready",
+     select_quiet, {put_first, select_again_thrice}, look_free_and_drain, 0, {3, 2, 2}},
+    {"select-quiet-get", "the same, and a getter for what the select leaves",
+     select_quiet, {put_1_2_3, select_again_then_free, get_one}, drain_two, 0, {2, 1, 1}},
+    {"select-quiet-2", "the same, and another select",
+     select_quiet, {put_1_2_3, select_again_then_free, select_one}, drain_two, 0, {2, 1, 1}},
     {"select-timeout", "a select whose time runs out passes its wake on",
      ring_1, {put_1, select_within, get_within}, drain_all, 0, {2, 1, 1}},
     {"select-timeout-2", "a select does not run out of time beside an element that it has put",
