@@ -46,6 +46,7 @@ struct loc {
     int last; /* its last store */
     uint16_t n;
     struct ex_clock read, written;
+    struct shadow *shadow; /* of its first byte */
 };
 
 struct shadow {
@@ -53,8 +54,16 @@ struct shadow {
     uint16_t loc_plus_1;
     uint16_t written_at;
     uint8_t written_by;
-    bool was_written;
+    bool was_written, was_read;
     uint16_t read_at[EX_THREADS];
+};
+
+/* The last accesses of four bytes that are no location: all were made by this thread at this time of its clock. */
+struct recent {
+    uint32_t run;
+    uint16_t at;
+    uint8_t by;
+    bool writes;
 };
 
 struct thread {
@@ -82,6 +91,7 @@ extern char __start_ex_data[], __stop_ex_data[]; /* the library's own variables 
 static char data_image[1 << 14];
 static size_t data_bytes;
 static struct shadow *shadow, *shadow_data;
+static struct recent recent[sizeof memory / 4];
 static uint32_t run;
 static size_t used;
 static bool reuse;
@@ -131,21 +141,36 @@ struct ex_clock ex_clock(void)
 
 /* ---- Where an address lies ------------------------------------------------------------------------------------ */
 
-static struct shadow *shadow_of(const volatile void *p)
+static struct shadow *fresh(struct shadow *s)
 {
-    uintptr_t at = (uintptr_t)p;
-    struct shadow *s;
-    if (at - (uintptr_t)memory < sizeof memory)
-        s = &shadow[at - (uintptr_t)memory];
-    else if (at - (uintptr_t)__start_ex_data < data_bytes)
-        s = &shadow_data[at - (uintptr_t)__start_ex_data];
-    else
-        return NULL;
     if (s->run != run) {
         memset(s, 0, sizeof *s);
         s->run = run;
     }
     return s;
+}
+
+/* Of this and the following *ret_bytes bytes. Who uses them calls fresh. */
+static inline struct shadow *shadows_of(const volatile void *p, size_t *ret_bytes)
+{
+    uintptr_t at = (uintptr_t)p - (uintptr_t)memory;
+    if (at < sizeof memory) {
+        *ret_bytes = sizeof memory - at;
+        return &shadow[at];
+    }
+    at = (uintptr_t)p - (uintptr_t)__start_ex_data;
+    if (at < data_bytes) {
+        *ret_bytes = data_bytes - at;
+        return &shadow_data[at];
+    }
+    return NULL;
+}
+
+static struct shadow *shadow_of(const volatile void *p)
+{
+    size_t bytes;
+    struct shadow *s = shadows_of(p, &bytes);
+    return s ? fresh(s) : NULL;
 }
 
 static void check_alive(const volatile void *p)
@@ -254,29 +279,72 @@ static void check_against_atomics(const volatile void *p, struct loc *l, bool wr
 
 static struct store *store_new(struct loc *l);
 
+/*
+ * Whether this is again the access that was the last one there, with nothing released between: it would say the same.
+ * If not, it is noted as the last one.
+ */
+static inline bool is_repeated(const volatile void *p, size_t bytes, bool writes)
+{
+    uintptr_t at = (uintptr_t)p - (uintptr_t)memory;
+    if (at >= sizeof memory)
+        return false;
+    bool whole = at % 4 == 0 && bytes % 4 == 0, same = whole;
+    struct recent now = {run, threads[ex_self].clock.at[ex_self], (uint8_t)ex_self, writes};
+    size_t n = (at % 4 + bytes + 3) / 4;
+    struct recent *r = &recent[at / 4];
+    for (size_t i = 0; same && i < n; i++)
+        same = r[i].run == run && r[i].at == now.at && r[i].by == ex_self && (r[i].writes || !writes);
+    for (size_t i = 0; !same && i < n && at / 4 + i < sizeof recent / sizeof *recent; i++) {
+        if (!whole)
+            r[i].run = run - 1;
+        else if (writes || !(r[i].run == run && r[i].at == now.at && r[i].by == ex_self))
+            r[i] = now;
+    }
+    return same;
+}
+
+static void forget_repeated(const struct shadow *s)
+{
+    uintptr_t at = (uintptr_t)(s - shadow);
+    if (at < sizeof memory)
+        recent[at / 4].run = run - 1;
+}
+
 void ex_plain(const volatile void *p, size_t bytes, bool writes)
 {
     struct thread *me = &threads[ex_self];
     struct loc *seen = NULL;
-    if (!shadow_of(p))
+    size_t there;
+    struct shadow *shadows = shadows_of(p, &there);
+    if (!shadows || is_repeated(p, bytes, writes))
         return;
-    for (size_t i = 0; i < bytes; i++) {
+    struct shadow blank = {.run = run, .was_written = writes, .was_read = !writes};
+    if (writes) {
+        blank.written_by = (uint8_t)ex_self;
+        blank.written_at = me->clock.at[ex_self];
+    } else {
+        blank.read_at[ex_self] = me->clock.at[ex_self];
+    }
+    for (size_t i = 0; i < bytes && i < there; i++) {
         const volatile char *at = (const volatile char *)p + i;
-        struct shadow *s = shadow_of(at);
-        if (!s)
-            return;
+        struct shadow *s = &shadows[i];
         if (i == 0 || (uintptr_t)at % 64 == 0)
             check_alive(at);
-        /* The same access again, with nothing released between: it would say the same. */
+        if (s->run != run) {
+            *s = blank;
+            continue;
+        }
         if (!s->loc_plus_1 && (s->was_written && s->written_by == ex_self && s->written_at == me->clock.at[ex_self]))
             continue;
         if (!s->loc_plus_1 && !writes && s->read_at[ex_self] == me->clock.at[ex_self])
             continue;
         if (s->was_written && s->written_at > me->clock.at[s->written_by])
             race(at, writes ? "writes" : "reads", s->written_by, "wrote");
-        for (int t = 0; writes && t < EX_THREADS; t++)
+        for (int t = 0; writes && s->was_read && t < EX_THREADS; t++)
             if (s->read_at[t] > me->clock.at[t])
                 race(at, "writes", t, "read");
+        if (s->loc_plus_1)
+            forget_repeated(s);
         if (s->loc_plus_1 && &locs[s->loc_plus_1 - 1] != seen) {
             seen = &locs[s->loc_plus_1 - 1];
             while (me->n_buffered)
@@ -295,6 +363,7 @@ void ex_plain(const volatile void *p, size_t bytes, bool writes)
             s->written_by = (uint8_t)ex_self;
             s->written_at = me->clock.at[ex_self];
         } else {
+            s->was_read = true;
             s->read_at[ex_self] = me->clock.at[ex_self];
         }
     }
@@ -352,7 +421,7 @@ static struct loc *loc_of(const volatile void *p, unsigned size)
         if (n_locs == LOCS)
             ex_fail("more than %d locations in one run", LOCS);
         struct loc *l = &locs[n_locs++];
-        *l = (struct loc){.p = (const char *)(uintptr_t)p, .size = size, .last = -1};
+        *l = (struct loc){.p = (const char *)(uintptr_t)p, .size = size, .last = -1, .shadow = s};
         for (int t = 0; t < EX_THREADS; t++) {
             struct thread *th = &threads[t];
             th->now.from[n_locs - 1] = th->acquirable.from[n_locs - 1] = th->released.from[n_locs - 1] = 0;
@@ -363,8 +432,10 @@ static struct loc *loc_of(const volatile void *p, unsigned size)
         struct store *first = store_new(l);
         first->value = raw_load(p, size);
         memset(&first->clock, 0, sizeof first->clock);
-        for (unsigned i = 0; i < size; i++)
-            shadow_of((const volatile char *)p + i)->loc_plus_1 = (uint16_t)n_locs;
+        for (unsigned i = 0; i < size; i++) {
+            fresh(&s[i])->loc_plus_1 = (uint16_t)n_locs;
+            forget_repeated(&s[i]);
+        }
     }
     struct loc *l = &locs[s->loc_plus_1 - 1];
     if (l->p != (const char *)(uintptr_t)p || l->size != size)
@@ -377,19 +448,19 @@ static struct loc *loc_of(const volatile void *p, unsigned size)
     }
     /* Nor may an atomic access race with one that is not. */
     for (unsigned i = 0; i < size; i++) {
-        struct shadow *b = shadow_of((const volatile char *)p + i);
+        const struct shadow *b = &l->shadow[i];
         if (b->was_written && b->written_at > threads[ex_self].clock.at[b->written_by])
             race(p, "uses atomically", b->written_by, "wrote");
     }
     return l;
 }
 
-static void check_plain_reads(const volatile void *p, unsigned size)
+static void check_plain_reads(const struct loc *l)
 {
-    for (unsigned i = 0; i < size; i++)
-        for (int t = 0; t < EX_THREADS; t++)
-            if (shadow_of((const volatile char *)p + i)->read_at[t] > threads[ex_self].clock.at[t])
-                race(p, "stores atomically", t, "read");
+    for (unsigned i = 0; i < l->size; i++)
+        for (int t = 0; l->shadow[i].was_read && t < EX_THREADS; t++)
+            if (l->shadow[i].read_at[t] > threads[ex_self].clock.at[t])
+                race(l->p, "stores atomically", t, "read");
 }
 
 static bool acquires(enum ex_order order)
@@ -422,7 +493,7 @@ static void make_store(struct loc *l, uint64_t value, enum ex_order order, const
 {
     struct thread *me = &threads[ex_self];
     size_t i = (size_t)(l - locs);
-    check_plain_reads(l->p, l->size);
+    check_plain_reads(l);
     struct store *s = store_new(l);
     s->value = value;
     me->now.from[i] = s->number;
@@ -713,9 +784,15 @@ void ex_free(void *p)
         return;
     int i = block_of(p);
     flush();
-    for (size_t b = 0; b < blocks[i].bytes; b++)
-        if (shadow[blocks[i].p + b - memory].run == run)
-            ex_plain(blocks[i].p + b, 1, true);
+    /* As a write of all that anybody has touched. */
+    const struct shadow *s = &shadow[blocks[i].p - memory];
+    for (size_t b = 0, n; b < blocks[i].bytes; b += n + 1) {
+        for (n = 0; b + n < blocks[i].bytes && s[b + n].run == run;)
+            n++;
+        ex_plain(blocks[i].p + b, n, true);
+    }
+    for (size_t b = 0; b < blocks[i].bytes; b += 4)
+        forget_repeated(&s[b]);
     if (reuse)
         ex_object_touch(allocator);
     blocks[i].is_free = true;
