@@ -214,10 +214,12 @@ bench_peers = $(shell has() { command -v "$$1" >/dev/null; }; \
 bench-build: $(bench) $(queues) $(benches)
 	@for peer in $(bench_peers); do $(MAKE) $(if $(quiet),-s) --no-print-directory $(BUILD)/bench/queues/$$peer || \
 		rm -f $(BUILD)/bench/queues/$$peer; done
+	@GO='$(GO)' CARGO='$(CARGO)' REGISTRY='$(CRATES)' tools/bench/peers/build-select $(BUILD)/bench/peers || true
 
 # BENCH holds options for the harness: make bench BENCH='-c "bounded_1_*" -r 9'.
 bench_run = $(bench) -o $(BUILD)/bench $1 $(BENCH) $(queues) $(queue_peers) $(BUILD)/bench/queues/go \
-	$(BUILD)/bench/queues/crossbeam $(filter-out %/uring,$(benches))
+	$(BUILD)/bench/queues/crossbeam $(filter-out %/uring,$(benches)) \
+	$(wildcard $(BUILD)/bench/peers/select_go $(BUILD)/bench/peers/select_crossbeam)
 
 bench: bench-build
 	@$(call bench_run)
@@ -287,7 +289,8 @@ demo: $(examples)
 check: check-build
 	@$(run_env) SPOOL_MODELS=$${SPOOL_MODELS-quick} tests/run $(tests) $(stresses) $(soak) $(if $(SAN),,$(scripts))
 
-check-quick: check-build
+# Without what no test program needs: examples and benchmarks but for the servers.
+check-quick: $(libs) $(addprefix $(BUILD)/,wordserver wordload) $(tests) $(stresses) $(soak)
 	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses) $(soak)
 
 check-build: $(libs) $(examples) $(benches) $(bench) $(queues) $(tests) $(stresses) $(soak) $(if $(SAN),,$(freeze))
