@@ -142,6 +142,33 @@ START_TEST(test_new_errors)
 }
 END_TEST
 
+/* So large that its pages may be huge ones; filled to the last slot, with words and with what lies in cells. */
+START_TEST(test_large)
+{
+    struct {
+        uint64_t first, last;
+    } wide;
+    const uint64_t n = (uint64_t)1 << 20;
+    spool_chan *words, *cells;
+    must_be(spool_chan_new(&words, sizeof(uint64_t), n), 0);
+    must_be(spool_chan_new(&cells, sizeof wide, n), 0);
+    for (uint64_t i = 0; i <= n; i++) {
+        wide.first = wide.last = i;
+        int rc = i < n ? 0 : -EAGAIN;
+        if (spool_try_put(words, &i) != rc || spool_try_put(cells, &wide) != rc)
+            ck_abort_msg("element %llu of %llu", (unsigned long long)i, (unsigned long long)n);
+    }
+    must(spool_len(words) == n && spool_len(cells) == n);
+    for (uint64_t i = 0, word = 0; i < n; i++)
+        if (spool_try_get(words, &word) != 0 || word != i || spool_try_get(cells, &wide) != 0 || wide.first != i ||
+            wide.last != i)
+            ck_abort_msg("element %llu of %llu", (unsigned long long)i, (unsigned long long)n);
+    must(spool_len(words) == 0 && spool_len(cells) == 0);
+    (void)spool_unref(words);
+    (void)spool_unref(cells);
+}
+END_TEST
+
 START_TEST(test_new_too_large)
 {
     spool_chan *c = sentinel;
@@ -1018,6 +1045,7 @@ int main(void)
 
     tcase_add_test(tc, test_new);
     tcase_add_test(tc, test_new_errors);
+    tcase_add_test(tc, test_large);
     tcase_add_test(tc, test_new_too_large);
 
     tc = case_new(s, "values");
