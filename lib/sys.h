@@ -152,8 +152,8 @@ static inline int64_t spool__sys_now(void)
 }
 
 /*
- * Zeroed. Of a large block the pages that lie in it whole may be huge ones: then there is one fault for 2 MiB instead of
- * 512, each of which takes as long as some hundred puts. Where that is not wanted or not there, nothing is lost.
+ * Zeroed. Of a large block the pages that lie in it whole may be huge ones: then there is one fault for 2 MiB instead
+ * of 512, each of which takes as long as some hundred puts. Where they are not wanted or not there, nothing is lost.
  */
 #define SPOOL__HUGE_PAGE ((uintptr_t)1 << 21)
 static inline void *spool__sys_zalloc(size_t bytes)
@@ -192,13 +192,15 @@ static inline int spool__sys_result(long r, int saved_errno)
 }
 
 /*
- * Zeroed pages straight from the kernel, so that no lock of an allocator is involved; NULL if there are none. They are
- * there at once, as all will be used: a fault for each takes longer.
+ * Zeroed pages straight from the kernel, so that no lock of an allocator is involved; NULL if there are none. A few are
+ * there at once, as all will be used: a fault for each takes longer. Of many, as large elements need, perhaps few will.
  */
+#define SPOOL__POPULATE_MAX ((size_t)65536)
 static inline void *spool__sys_map(size_t bytes)
 {
     int saved = errno;
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (bytes <= SPOOL__POPULATE_MAX ? MAP_POPULATE : 0),
+                   -1, 0);
     spool__sys_restore_errno(saved);
     return p == MAP_FAILED ? NULL : p;
 }

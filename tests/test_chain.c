@@ -650,6 +650,24 @@ START_TEST(test_memory_comes_back)
 }
 END_TEST
 
+/* Of a segment for large elements only what they have taken is there. */
+START_TEST(test_large_elements_take_what_they_are)
+{
+    enum { SIZE = 1 << 20 };
+    static char elem[SIZE];
+    struct spool__chain *c = chain_new(SIZE, 0);
+    size_t before;
+
+    memset(elem, 1, sizeof(elem));
+    before = resident();
+    must_be(spool__chain_put(c, elem), 0);
+    if (!UNDER_TSAN && !UNDER_ASAN)
+        must(resident() <= before + 2 * SIZE);
+    must_be(spool__chain_get(c, elem), 0);
+    chain_free(c);
+}
+END_TEST
+
 /* With as many elements inside as fit into a segment, the spare one goes round. */
 START_TEST(test_steady_flow_maps_nothing)
 {
@@ -1324,6 +1342,7 @@ int main(void)
     tc = case_new(s, "memory");
     tcase_add_loop_test(tc, test_no_memory, 0, SIZES);
     tcase_add_loop_test(tc, test_no_memory_but, 0, SIZES);
+    tcase_add_test(tc, test_large_elements_take_what_they_are);
     tcase_add_loop_test(tc, test_memory_comes_back, 0, 2);
     tcase_add_loop_test(tc, test_steady_flow_maps_nothing, 0, SIZES);
 
