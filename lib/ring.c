@@ -108,7 +108,7 @@ SPECIALIZED bool slot_swap(struct spool__ring *r, bool packed, uint64_t pos, str
  * Moves tail or head from pos to next. Stored, not swapped: two instructions, where a swap of a line that is at hand
  * takes as long as the operation itself. A thread that stops between them may later set it back, by as much as
  * the others have done meanwhile: whoever comes then walks that far, once. Release: who sees the new position sees the
- * slots' changes.
+ * changes of all slots below it; pairs with the acquire in settle.
  */
 static inline void hint(uint64_t *end, uint64_t pos, uint64_t next)
 {
@@ -123,10 +123,11 @@ struct place {
 };
 
 /*
- * Finds it on the way from tail or head. A slot shows the turn that is next in it, for a put one more if it is full. All
- * below tail has been put, and all below head got, so a slot whose next turn is this one is exact at that read: for a
- * put, if it is full from the turn before, so is the ring; for a get, if it is free, the ring is empty. Acquire, of the
- * hint and of each slot on the way: what is known of it comes before the read of the next one.
+ * Finds it on the way from tail or head. A slot shows the turn that is next in it, for a put one more if it is full.
+ * All below tail has been put, and all below head got, so a slot whose next turn is this one is exact at that read: for
+ * a put, if it is full from the turn before, so is the ring; for a get, if it is free, the ring is empty. Acquire, of
+ * the hint and of each slot on the way, from who stored or swapped it: what is known of it comes before the read of the
+ * next one.
  */
 SPECIALIZED struct place settle(struct spool__ring *r, bool packed, uint64_t *end, uint64_t used)
 {
@@ -160,8 +161,8 @@ static size_t cell_take(struct spool__ring *r)
     struct pool *pool = pool_of(r);
     uint64_t top, mask = r->unit / STEP - 1;
     /*
-     * Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. And its last
-     * user has finished with the bytes: the counter makes sure that the swap finds what was loaded here.
+     * Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. And its
+     * last user has finished with the bytes: the counter makes sure that the swap finds what was loaded here.
      */
     while ((top = spool__load(&pool->top, ACQUIRE)) & mask) {
         size_t cell = (size_t)(top & mask) - 1;
@@ -340,7 +341,7 @@ static bool lay_out(struct spool__ring *r, size_t elem_size, size_t capacity, si
         if (__builtin_add_overflow(capacity, spare, &r->cells) || r->cells > SIZE_MAX / 32 ||
             __builtin_add_overflow(elem_size, 15, &r->cell_stride))
             return false;
-        /* One number more than there are cells: the stack's 0 stands for none. So few that all but they can be counted. */
+        /* One number more than there are cells: the stack's 0 stands for none. Their links can be counted. */
         indices = r->cells + 1;
         r->pool_at = (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
         bytes = r->pool_at + sizeof(struct pool) + r->cells * sizeof(uint64_t);

@@ -30,6 +30,9 @@
  * bits. Free cells form a stack (R. K. Treiber, 1986) with a counter against reuse. There are more cells than slots, so
  * that threads stopped with a cell in hand take no room from others, up to that many; each further one keeps one.
  *
+ * The last change that an operation makes for others to act upon is the swap, a read-modify-write; the hint that is
+ * stored after it does not matter, so no wake waits for it.
+ *
  * The ring holds offsets and words, no pointers, and knows nothing of waiting. Its model is tests/models/ring.pml.
  */
 

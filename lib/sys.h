@@ -199,8 +199,8 @@ static inline int spool__sys_result(long r, int saved_errno)
 static inline void *spool__sys_map(size_t bytes)
 {
     int saved = errno;
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (bytes <= SPOOL__POPULATE_MAX ? MAP_POPULATE : 0),
-                   -1, 0);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (bytes <= SPOOL__POPULATE_MAX ? MAP_POPULATE : 0);
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
     spool__sys_restore_errno(saved);
     return p == MAP_FAILED ? NULL : p;
 }
