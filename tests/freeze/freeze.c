@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /*
- * usage: freeze [-a] [-s STRIDE] [-r REPEATS] [-f FIRST] [-F | -S] [-p POINT] [-v] [-l] [SCENE ...]
+ * usage: freeze [-a] [-s STRIDE] [-r REPEATS] [-f FIRST] [-F | -S] [-k I/N] [-p POINT] [-v] [-l] [SCENE ...]
  *
  * Stops a thread at every instruction of every operation in every state there is, see freeze.h; then does the same with
  * a signal at every instruction. A SCENE is (a part of) a name that -l lists.
@@ -18,6 +18,7 @@
  * -r  an instruction that is executed again in the same operation, as when it spins, is a point so many times (3)
  * -f  the others do this first: put, get, select, close, block
  * -F  only freeze; -S  only signals
+ * -k  only every Nth scene, from the Ith of them on, I from 0 to N - 1: N runs, one on each processor, do them all
  * -p  one point only, and say what was seen there; -v  say it of all
  *
  * SPOOL_TEST_SCALE below 1 makes the stride longer.
@@ -30,12 +31,19 @@ struct sum {
     unsigned scenes[N_OPS];
 };
 
-static bool is_asked_for(const struct scene *scene, int n, char **names)
+/* Which scenes: those with one of the names in theirs, if there are names; of these every step-th from the start-th. */
+struct choice {
+    int n;
+    char **names;
+    unsigned start, step;
+};
+
+static bool is_named(const struct scene *scene, const struct choice *choice)
 {
-    for (int i = 0; i < n; i++)
-        if (strstr(scene->name, names[i]))
+    for (int i = 0; i < choice->n; i++)
+        if (strstr(scene->name, choice->names[i]))
             return true;
-    return n == 0;
+    return choice->n == 0;
 }
 
 /* All on one processor: the victim and who steps it take turns anyway. */
@@ -50,16 +58,16 @@ static void pin(void)
 
 static int usage(void)
 {
-    fputs("usage: freeze [-a] [-s STRIDE] [-r REPEATS] [-f FIRST] [-F | -S] [-p POINT] [-v] [-l] [SCENE ...]\n",
+    fputs("usage: freeze [-a] [-s STRIDE] [-r REPEATS] [-f FIRST] [-F | -S] [-k I/N] [-p POINT] [-v] [-l] [SCENE ...]\n",
           stderr);
     return 2;
 }
 
-static void run_all(enum what what, const struct wishes *wishes, int n, char **names, struct sum *sum)
+static void run_all(enum what what, const struct wishes *wishes, const struct choice *choice, struct sum *sum)
 {
     struct scene scene;
-    for (unsigned i = 0; scene_nth(i, &scene); i++) {
-        if (!is_asked_for(&scene, n, names))
+    for (unsigned i = 0, named = 0; scene_nth(i, &scene); i++) {
+        if (!is_named(&scene, choice) || named++ % choice->step != choice->start)
             continue;
         struct tally one = {0};
         int r = trace_scene(&scene, what, wishes, &one);
@@ -98,12 +106,13 @@ static unsigned long long report(enum what what, const struct sum *sum, struct t
 int main(int argc, char **argv)
 {
     struct wishes wishes = {.stride = 1, .repeats = 3, .only_point = -1, .only_first = -1};
+    struct choice choice = {.step = 1};
     bool list = false, skip[2] = {false, false};
     const char *scale = getenv("SPOOL_TEST_SCALE");
     double factor = scale ? atof(scale) : 1;
     if (factor > 0 && factor < 1)
         wishes.stride = (unsigned)(1 / factor);
-    for (int opt; (opt = getopt(argc, argv, "as:r:f:FSp:vl")) != -1;) {
+    for (int opt; (opt = getopt(argc, argv, "as:r:f:FSk:p:vl")) != -1;) {
         switch (opt) {
         case 'a':
             wishes.all_firsts = true;
@@ -126,6 +135,10 @@ int main(int argc, char **argv)
             break;
         case 'S':
             skip[POINTS_FREEZE] = true;
+            break;
+        case 'k':
+            if (sscanf(optarg, "%u/%u", &choice.start, &choice.step) != 2 || choice.start >= choice.step)
+                return usage();
             break;
         case 'p':
             wishes.only_point = atol(optarg);
@@ -159,13 +172,15 @@ int main(int argc, char **argv)
         return 77;
     }
     pin();
+    choice.n = argc - optind;
+    choice.names = argv + optind;
     static struct sum sums[2];
     struct tally all[2] = {{0}, {0}};
     unsigned long long bad = 0;
     for (int what = 0; what < 2; what++) {
         if (skip[what])
             continue;
-        run_all((enum what)what, &wishes, argc - optind, argv + optind, &sums[what]);
+        run_all((enum what)what, &wishes, &choice, &sums[what]);
         bad += report((enum what)what, &sums[what], &all[what]);
     }
     for (int what = 0; what < 2; what++) {
