@@ -8,6 +8,7 @@
 #ifndef SPIN_PAUSES
 #define SPIN_PAUSES 64u
 #define SPIN_YIELDS 20u
+#define LONG_SLEEPS 4u
 #endif
 
 /*
@@ -21,6 +22,38 @@
 
 static unsigned dear_for;
 
+/*
+ * A thread that slept this long, the last LONG_SLEEPS times that it slept, sleeps at once: it would spin in vain again.
+ * And Linux, from 6.6 on, lets a thread that has yielded wait when it is woken, where it would have run at once.
+ */
+#define LONG_SLEEP_NS 100000
+
+static _Thread_local struct {
+    int64_t since; /* when it stopped spinning and went to sleep; 0: what it waited for came before */
+    unsigned n_long;
+} last_sleep;
+
+static bool gives_up(void)
+{
+    if (LONG_SLEEPS > 0 && last_sleep.since == 0)
+        last_sleep.since = spool__sys_now();
+    return true;
+}
+
+/* As a wait begins. */
+static bool sleeps_at_once(void)
+{
+    int64_t since = last_sleep.since;
+    last_sleep.since = 0;
+    if (since == 0)
+        return false;
+    if (spool__sys_now() - since < LONG_SLEEP_NS)
+        last_sleep.n_long = 0;
+    else if (last_sleep.n_long < LONG_SLEEPS)
+        last_sleep.n_long++;
+    return last_sleep.n_long == LONG_SLEEPS && gives_up();
+}
+
 bool spool__spin(unsigned *turns)
 {
     static int cpus; /* 0: not asked yet. Every thread that asks at once finds the same. */
@@ -29,10 +62,12 @@ bool spool__spin(unsigned *turns)
         n = spool__sys_cpus();
         spool__store(&cpus, n, RELAXED);
     }
-    if (*turns < SPIN_PAUSES && n < 2)
+    if (*turns == 0 && sleeps_at_once())
+        *turns = SPIN_PAUSES + SPIN_YIELDS;
+    else if (*turns < SPIN_PAUSES && n < 2)
         *turns = SPIN_PAUSES;
     if (*turns == SPIN_PAUSES + SPIN_YIELDS)
-        return false;
+        return !gives_up();
     if ((*turns)++ < SPIN_PAUSES) {
         spool__pause();
         return true;

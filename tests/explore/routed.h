@@ -66,6 +66,7 @@
 /* One processor: who waits for others lets them run. */
 #define SPIN_PAUSES 1u
 #define SPIN_YIELDS 0u
+#define LONG_SLEEPS 0u
 #define DOZE_TURNS 2u
 /* The second look that finds a case not to be ready arms it. */
 #define MISSES_MAX 2
