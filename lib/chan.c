@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 #include "chan.h"
+#include "registry.h"
 
 #include <limits.h>
 #include <string.h>
 
 static struct spool__lane *core_lane(const struct spool__core *core, uint32_t i)
 {
-    uintptr_t first = ((uintptr_t)(core + 1) + SPOOL_CACHE_LINE - 1) & ~(uintptr_t)(SPOOL_CACHE_LINE - 1);
-    return (struct spool__lane *)(void *)((char *)first + i * core->lane_bytes);
+    return core->ends[i].lanes[SPOOL__GET];
 }
 
 /* ---- Lifetime ------------------------------------------------------------------------------------------------- */
@@ -23,13 +23,14 @@ static void unpin(struct spool__core *core)
     /* Release: this thread is done with it. Acquire, for the last: so are all the others. */
     if (spool__sub(&core->pins, 1, ACQ_REL) != 1)
         return;
+    spool__registry_remove(core->entry);
     for (uint32_t i = 0; i < core->n_lanes; i++)
         spool__lane_destroy(core_lane(core, i), spool__load(&core->drop, ACQUIRE));
-    spool__sys_free(core->block);
+    spool__sys_free(core);
 }
 
 static int core_new(struct spool__core **ret, enum spool__flavour flavour, size_t elem_size, size_t capacity,
-                    uint32_t n_lanes)
+                    uint32_t n_lanes, const void *creator)
 {
     size_t total, lane_bytes = spool__lane_bytes(flavour, elem_size, capacity);
     /* What the elements' own size allows but not what is needed around them. */
@@ -37,35 +38,37 @@ static int core_new(struct spool__core **ret, enum spool__flavour flavour, size_
         __builtin_add_overflow(total, sizeof(struct spool__core) + SPOOL_CACHE_LINE - _Alignof(struct spool__core),
                                &total))
         return -ENOMEM;
-    void *block = spool__sys_zalloc(total);
-    if (!block)
+    struct spool__core *core = spool__sys_zalloc(total);
+    if (!core)
         return -ENOMEM;
-    struct spool__core *core = block;
-    core->block = block;
     core->pins = n_lanes;
     core->n_lanes = n_lanes;
-    core->lane_bytes = lane_bytes;
+    core->creator = creator;
+    uintptr_t first = ((uintptr_t)(core + 1) + SPOOL_CACHE_LINE - 1) & ~(uintptr_t)(SPOOL_CACHE_LINE - 1);
     for (uint32_t i = 0; i < n_lanes; i++) {
+        struct spool__lane *lane = (struct spool__lane *)(void *)((char *)first + i * lane_bytes);
         core->ends[i].core = core;
         core->ends[i].refs = 1;
-        core->ends[i].lanes[SPOOL__GET] = core_lane(core, i);
-        core->ends[i].lanes[SPOOL__PUT] = core_lane(core, n_lanes - 1 - i);
-        spool__lane_init(core_lane(core, i), flavour, elem_size, capacity);
+        core->ends[i].lanes[SPOOL__GET] = lane;
+        core->ends[n_lanes - 1 - i].lanes[SPOOL__PUT] = lane;
+        spool__lane_init(lane, flavour, elem_size, capacity);
         if (n_lanes == 2)
-            core_lane(core, i)->twin = i == 0 ? (ptrdiff_t)lane_bytes : -(ptrdiff_t)lane_bytes;
+            lane->twin = i == 0 ? (ptrdiff_t)lane_bytes : -(ptrdiff_t)lane_bytes;
     }
+    core->entry = spool__registry_add(core, SPOOL__A_CORE);
     *ret = core;
     return 0;
 }
 
-static int queues_new(struct spool__core **ret, size_t elem_size, size_t capacity, uint32_t n_lanes)
+static int queues_new(struct spool__core **ret, size_t elem_size, size_t capacity, uint32_t n_lanes,
+                      const void *creator)
 {
     size_t total;
     if (capacity == SPOOL_UNBOUNDED)
-        return core_new(ret, SPOOL__CHAIN, elem_size, capacity, n_lanes);
+        return core_new(ret, SPOOL__CHAIN, elem_size, capacity, n_lanes, creator);
     if (__builtin_mul_overflow(elem_size, capacity, &total))
         return -EOVERFLOW;
-    return core_new(ret, capacity == 0 ? SPOOL__MEET : SPOOL__RING, elem_size, capacity, n_lanes);
+    return core_new(ret, capacity == 0 ? SPOOL__MEET : SPOOL__RING, elem_size, capacity, n_lanes, creator);
 }
 
 int spool_chan_new(spool_chan **ret, size_t elem_size, size_t capacity)
@@ -73,19 +76,19 @@ int spool_chan_new(spool_chan **ret, size_t elem_size, size_t capacity)
     struct spool__core *core;
     if (!ret)
         return -EINVAL;
-    int r = queues_new(&core, elem_size, capacity, 1);
+    int r = queues_new(&core, elem_size, capacity, 1, __builtin_return_address(0));
     if (r < 0)
         return r;
     *ret = &core->ends[0];
     return 0;
 }
 
-int spool_pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, size_t capacity)
+int spool__pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, size_t capacity, const void *creator)
 {
     struct spool__core *core;
     if (!ret_a || !ret_b || ret_a == ret_b)
         return -EINVAL;
-    int r = queues_new(&core, elem_size, capacity, 2);
+    int r = queues_new(&core, elem_size, capacity, 2, creator);
     if (r < 0)
         return r;
     *ret_a = &core->ends[0];
@@ -93,10 +96,16 @@ int spool_pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, siz
     return 0;
 }
 
-int spool__chan_new_source(spool_chan **ret, struct spool__source **ret_src, const struct spool__source_ops *ops)
+int spool_pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, size_t capacity)
+{
+    return spool__pair_new(ret_a, ret_b, elem_size, capacity, __builtin_return_address(0));
+}
+
+int spool__chan_new_source(spool_chan **ret, struct spool__source **ret_src, const struct spool__source_ops *ops,
+                           const void *creator)
 {
     struct spool__core *core;
-    int r = core_new(&core, SPOOL__SOURCE, ops->elem_size, ops->bytes, 1);
+    int r = core_new(&core, SPOOL__SOURCE, ops->elem_size, ops->bytes, 1, creator);
     if (r < 0)
         return r;
     *ret = &core->ends[0];
@@ -107,7 +116,8 @@ int spool__chan_new_source(spool_chan **ret, struct spool__source **ret_src, con
 
 void spool__chan_free_source(spool_chan *chan)
 {
-    spool__sys_free(chan->core->block);
+    spool__registry_remove(chan->core->entry);
+    spool__sys_free(chan->core);
 }
 
 struct spool__source *spool__chan_source(const spool_chan *chan, const struct spool__source_ops *ops)

@@ -13,10 +13,10 @@
 #define SPOOL__NAME_BYTES 32
 
 struct spool__core {
-    uint32_t pins;     /* ends that are referenced, and threads parked inside */
-    uint32_t n_lanes;  /* 1, or 2 for a pair */
-    size_t lane_bytes; /* from one lane to the next */
-    void *block;       /* what was allocated */
+    uint32_t pins;    /* ends that are referenced, and threads parked inside */
+    uint32_t n_lanes; /* 1, or 2 for a pair */
+    uint32_t entry;   /* in the registry */
+    const void *creator; /* the address that the call which made it returned to */
     void (*drop)(void *elem);
     struct spool__worker *worker; /* the thread of spool_go that has one end; guarded by the lock in go.c */
     char name[SPOOL__NAME_BYTES];
@@ -32,6 +32,9 @@ static inline struct spool__lane *spool__chan_lane(const struct spool_chan *chan
 {
     return chan->lanes[side];
 }
+
+/* spool_pair_new for the caller who returns to creator. */
+int spool__pair_new(spool_chan **ret_a, spool_chan **ret_b, size_t elem_size, size_t capacity, const void *creator);
 
 /* Copies len < SPOOL__NAME_BYTES bytes. If a thread of spool_go has an end, it takes the name too. */
 void spool__core_set_name(struct spool__core *core, const char *name, size_t len);

@@ -72,6 +72,7 @@ static void child_destroy(struct spool__source *src, void (*drop)(void *elem))
 }
 
 static const struct spool__source_ops child_ops = {
+    .name = "child",
     .bytes = sizeof(struct child),
     .elem_size = sizeof(siginfo_t),
     .get = child_get,
@@ -106,7 +107,7 @@ int spool_child(spool_chan **ret, pid_t pid)
     int pidfd = open_child(pid);
     if (pidfd < 0)
         return pidfd;
-    int r = spool__chan_new_source(&chan, &src, &child_ops);
+    int r = spool__chan_new_source(&chan, &src, &child_ops, __builtin_return_address(0));
     if (r >= 0) {
         struct child *c = (struct child *)src;
         c->pidfd = pidfd;

@@ -105,6 +105,7 @@ static bool wake_thread(struct spool__gate *g)
         uint64_t granted = ((t - T_WAIT + T_GRANT) | T_PENDING) + T_VERSION;
         /* Release: what was published is seen by the thread that takes the grant. */
         if (spool__cas(&g->threads, &t, granted, RELEASE)) {
+            spool__count(&g->wakes);
             /* Who left the mark may have stopped: then call for all that are granted. */
             deliver_to_threads(g, granted, t & T_PENDING ? t_granted(granted) : 1);
             return true;
@@ -188,6 +189,7 @@ static void wake_select(struct spool__gate *g, bool thread_granted)
         }
         uint64_t woken = s_signalled(grant ? s - S_WAIT + S_GRANT : s);
         if (spool__cas(&g->selects, &s, woken, RELEASE)) {
+            spool__count(&g->wakes);
             /* Who left the mark may have stopped, who drains may swallow: then write for all that are granted. */
             bool all = (s & S_PENDING) || s_drainers(s);
             deliver_to_selects(g, woken, all ? all_granted(woken) : 1);

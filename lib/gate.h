@@ -38,6 +38,7 @@ struct spool__gate {
     uint64_t selects; /* waiting: 20 bits; granted: 20 bits; drainers: 8 bits; pending, listening, exported; version */
     int32_t fd_plus_1; /* 0 until first used */
     uint32_t told;     /* how often one who found the channel closed told the next */
+    _Alignas(8) uint64_t wakes; /* system calls made to wake somebody, for who looks from outside */
 };
 
 #define SPOOL__GATE_THREADS_CALL (UINT64_C(0x7fffff) << 32) /* somebody waits, or a call is pending */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "chan.h"
+#include "go.h"
+#include "registry.h"
 
 /* Finished threads wait this long for another function, and no more than so many at a time. */
 #define IDLE_NS INT64_C(10000000000)
@@ -13,31 +12,17 @@
 
 #define COMM_BYTES 16
 
-enum {
-    NO_JOB, /* idle, in the list */
-    JOB,    /* the fields below hold a job */
-};
-
-struct spool__worker {
-    struct spool__worker *next_idle;
-    pthread_t thread;
-    uint32_t state; /* futex */
-    void (*fn)(void *arg);
-    void *arg;
-    sigset_t mask;
-    spool_chan *self;
-};
-
 /* Guards the list, the counts, core->worker and names. Held for a few instructions, never around a user's function. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct spool__worker *idle;
 static unsigned n_idle;
 static unsigned n_running;
 static unsigned n_started;  /* for default names */
-static uint32_t rest_count; /* futex: how often n_running has become 0 */
 static unsigned n_waiting;  /* in spool_go_wait */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static bool cares_for_fork; /* a child of this process will find the above as it has to be */
+
+uint32_t spool__go_rest;
 
 static _Thread_local spool_chan *self;
 
@@ -69,16 +54,22 @@ static void finish_job(void *arg)
     (void)pthread_mutex_lock(&lock);
     bool tell = --n_running == 0 && n_waiting > 0;
     if (tell)
-        (void)spool__add(&rest_count, 1, RELEASE);
+        (void)spool__add(&spool__go_rest, 1, RELEASE);
     (void)pthread_mutex_unlock(&lock);
     if (tell)
-        (void)spool__sys_futex_wake(&rest_count, INT_MAX);
+        (void)spool__sys_futex_wake(&spool__go_rest, INT_MAX);
+}
+
+static void free_worker(struct spool__worker *w)
+{
+    spool__registry_remove(w->entry);
+    spool__sys_free(w);
 }
 
 static void exit_job(void *arg)
 {
     finish_job(arg);
-    spool__sys_free(arg);
+    free_worker(arg);
 }
 
 static void do_job(struct spool__worker *w)
@@ -106,12 +97,12 @@ static bool await_job(struct spool__worker *w)
     unsigned turns = 0;
     int64_t deadline = INT64_MAX;
     /* Acquire: the job's fields were written before. */
-    while (spool__load(&w->state, ACQUIRE) == NO_JOB) {
+    while (spool__load(&w->state, ACQUIRE) == SPOOL__NO_JOB) {
         if (spool__spin(&turns))
             continue;
         if (deadline == INT64_MAX)
             deadline = spool__deadline(IDLE_NS);
-        if (spool__sys_futex_wait(&w->state, NO_JOB, deadline) != -ETIMEDOUT)
+        if (spool__sys_futex_wait(&w->state, SPOOL__NO_JOB, deadline) != -ETIMEDOUT)
             continue;
         (void)pthread_mutex_lock(&lock);
         struct spool__worker **at = &idle;
@@ -132,7 +123,7 @@ static bool await_job(struct spool__worker *w)
 
 static bool go_idle(struct spool__worker *w)
 {
-    spool__store(&w->state, NO_JOB, RELAXED);
+    spool__store(&w->state, SPOOL__NO_JOB, RELAXED);
     (void)pthread_mutex_lock(&lock);
     bool room = n_idle < IDLE_MAX;
     if (room) {
@@ -152,7 +143,7 @@ static void *worker_main(void *arg)
             break;
         do_job(w);
     } while (go_idle(w));
-    spool__sys_free(w);
+    free_worker(w);
     return NULL;
 }
 
@@ -174,6 +165,7 @@ static int new_worker(struct spool__worker **ret)
     struct spool__worker *w = spool__sys_zalloc(sizeof *w);
     if (!w)
         return -ENOMEM;
+    w->entry = spool__registry_add(w, SPOOL__A_WORKER);
     pthread_attr_t attr;
     int r = pthread_attr_init(&attr);
     if (r == 0) {
@@ -186,7 +178,7 @@ static int new_worker(struct spool__worker **ret)
         (void)pthread_attr_destroy(&attr);
     }
     if (r != 0) {
-        spool__sys_free(w);
+        free_worker(w);
         return -r;
     }
     *ret = w;
@@ -253,7 +245,7 @@ int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_siz
         return -EINVAL;
     int r = need_care_for_fork();
     if (r == 0)
-        r = spool_pair_new(&outer, &inner, elem_size, capacity);
+        r = spool__pair_new(&outer, &inner, elem_size, capacity, __builtin_return_address(0));
     if (r < 0)
         return r;
     struct spool__worker *w = take_idle();
@@ -275,7 +267,7 @@ int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_siz
     (void)pthread_mutex_unlock(&lock);
     *ret = outer;
     /* Release: the job, and *ret, which the function may look at. */
-    spool__store(&w->state, JOB, RELEASE);
+    spool__store(&w->state, SPOOL__JOB, RELEASE);
     (void)spool__sys_futex_wake(&w->state, 1);
     return 0;
 }
@@ -293,9 +285,9 @@ int spool_go_wait(int64_t timeout_ns)
             r = -EAGAIN;
             break;
         }
-        uint32_t seen = spool__load(&rest_count, RELAXED);
+        uint32_t seen = spool__load(&spool__go_rest, RELAXED);
         (void)pthread_mutex_unlock(&lock);
-        r = spool__sys_futex_wait(&rest_count, seen, deadline);
+        r = spool__sys_futex_wait(&spool__go_rest, seen, deadline);
         (void)pthread_mutex_lock(&lock);
     }
     if (n_running == 0)

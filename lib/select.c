@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 #include "select.h"
+#include "registry.h"
 
 /* ---- The epoll set -------------------------------------------------------------------------------------------- */
 
@@ -421,6 +422,7 @@ int spool_select_new(spool_select **ret)
     s->epoll = epoll;
     s->own_fd = s->party.fd = s->first_listed = s->last_listed = NONE;
     s->random = 2463534242u;
+    s->entry = spool__registry_add(s, SPOOL__A_SELECT);
     *ret = s;
     return 0;
 }
@@ -429,6 +431,7 @@ spool_select *spool_select_free(spool_select *sel)
 {
     if (!sel)
         return NULL;
+    spool__registry_remove(sel->entry);
     for (int i = 0; i < sel->n_watches; i++)
         if (sel->watches[i].kind != UNUSED)
             give_up_watch(sel, &sel->watches[i]);

@@ -54,6 +54,7 @@ struct kase {
 };
 
 struct spool_select {
+    uint32_t entry; /* in the registry */
     int epoll;
     int own_fd; /* in the set for spool_select_poll_fd: readable while cases are known to be ready; NONE before */
     bool own_raised;

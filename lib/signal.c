@@ -191,6 +191,7 @@ static void signal_destroy(struct spool__source *src, void (*drop)(void *elem))
 }
 
 static const struct spool__source_ops signal_ops = {
+    .name = "signal",
     .bytes = sizeof(struct signals),
     .elem_size = sizeof(struct signalfd_siginfo),
     .get = signal_get,
@@ -214,7 +215,7 @@ int spool_signal(spool_chan **ret, const sigset_t *mask)
     int fd = spool__sys_signalfd(set);
     if (fd < 0)
         return fd;
-    r = spool__chan_new_source(&chan, &src, &signal_ops);
+    r = spool__chan_new_source(&chan, &src, &signal_ops, __builtin_return_address(0));
     if (r >= 0) {
         struct signals *s = (struct signals *)src;
         s->signalfd = fd;

@@ -16,7 +16,8 @@
 struct spool__source;
 
 struct spool__source_ops {
-    size_t bytes; /* of the kind's struct */
+    const char *name;
+    size_t bytes;     /* of the kind's struct */
     size_t elem_size;
     size_t put_size; /* of an element that is put */
     /*
@@ -91,13 +92,14 @@ int spool__source_close(struct spool__source *src);
 void spool__source_destroy(struct spool__source *src, void (*drop)(void *elem));
 
 /*
- * In chan.c, for the constructors. New: a channel whose one lane has this kind of source, zeroed but for ops. Then the
+ * In chan.c, for the constructors. New: a channel whose one lane has this kind of source, zeroed but for ops; creator as
+ * in the core. Then the
  * constructor sets fd and what else the kind needs, and either hands it out or, having given back what it made,
  * frees it.
  */
 struct spool_chan;
 int spool__chan_new_source(struct spool_chan **ret, struct spool__source **ret_src,
-                           const struct spool__source_ops *ops);
+                           const struct spool__source_ops *ops, const void *creator);
 void spool__chan_free_source(struct spool_chan *chan);
 /* The source of a channel, or NULL if it has none or another kind. */
 struct spool__source *spool__chan_source(const struct spool_chan *chan, const struct spool__source_ops *ops);

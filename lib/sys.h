@@ -48,6 +48,9 @@
 #define spool__cas(p, expected, v, order) \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_##order, __ATOMIC_RELAXED)
 
+/* Of numbers that only people look at: nothing is decided by them. */
+#define spool__count(p) ((void)spool__add((p), 1, RELAXED))
+
 #if defined(__SANITIZE_THREAD__)
 #define SPOOL_TSAN 1
 #elif defined(__has_feature)

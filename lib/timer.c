@@ -99,6 +99,7 @@ static void timer_destroy(struct spool__source *src, void (*drop)(void *elem))
 }
 
 static const struct spool__source_ops timer_ops = {
+    .name = "timer",
     .bytes = sizeof(struct timer),
     .elem_size = sizeof(uint64_t),
     .get = timer_get,
@@ -108,7 +109,7 @@ static const struct spool__source_ops timer_ops = {
 };
 
 /* first < 0: never. */
-static int timer_new(spool_chan **ret, int64_t first, int64_t interval)
+static int timer_new(spool_chan **ret, int64_t first, int64_t interval, const void *creator)
 {
     spool_chan *chan;
     struct spool__source *src;
@@ -127,7 +128,7 @@ static int timer_new(spool_chan **ret, int64_t first, int64_t interval)
             return r;
         }
     }
-    int r = spool__chan_new_source(&chan, &src, &timer_ops);
+    int r = spool__chan_new_source(&chan, &src, &timer_ops, creator);
     if (r < 0) {
         (void)spool__sys_close(fd);
         return r;
@@ -143,15 +144,15 @@ static int timer_new(spool_chan **ret, int64_t first, int64_t interval)
 
 int spool_after(spool_chan **ret, int64_t delay_ns)
 {
-    return timer_new(ret, delay_ns, 0);
+    return timer_new(ret, delay_ns, 0, __builtin_return_address(0));
 }
 
 int spool_tick(spool_chan **ret, int64_t interval_ns)
 {
-    return interval_ns > 0 ? timer_new(ret, interval_ns, interval_ns) : -EINVAL;
+    return interval_ns > 0 ? timer_new(ret, interval_ns, interval_ns, __builtin_return_address(0)) : -EINVAL;
 }
 
 int spool_never(spool_chan **ret)
 {
-    return timer_new(ret, -1, 0);
+    return timer_new(ret, -1, 0, __builtin_return_address(0));
 }

@@ -433,6 +433,7 @@ static void uring_destroy(struct spool__source *src, void (*drop)(void *elem))
 /* ---- Making --------------------------------------------------------------------------------------------------- */
 
 static const struct spool__source_ops uring_ops = {
+    .name = "uring",
     .bytes = sizeof(struct uring),
     .elem_size = sizeof(struct io_uring_cqe),
     .put_size = sizeof(struct io_uring_sqe),
@@ -465,7 +466,7 @@ int spool_uring(spool_chan **ret, unsigned entries)
     struct spool__source *src;
     if (!ret || entries == 0 || entries > ENTRIES_MAX)
         return -EINVAL;
-    int r = spool__chan_new_source(&chan, &src, &uring_ops);
+    int r = spool__chan_new_source(&chan, &src, &uring_ops, __builtin_return_address(0));
     if (r < 0)
         return r;
     struct uring *u = (struct uring *)src;

@@ -50,6 +50,8 @@
 #define spool__cas(p, expected, v, order)                                                                              \
     ex_cas((p), sizeof *(p), (expected), EX_BITS(p, v), EX_##order, EX_SITE("cas", #p))
 
+#define spool__count(p) ((void)(p))
+
 #define spool__fence() ex_fence(false, EX_SITE("fence", ""))
 #define spool__fence_after_rmw() ex_fence(true, EX_SITE("fence after rmw", ""))
 #define spool__fence_for_handlers() ((void)0)
