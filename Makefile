@@ -7,6 +7,7 @@ INSTALL ?= install
 
 prefix = /usr/local
 libdir = $(prefix)/lib
+bindir = $(prefix)/bin
 includedir = $(prefix)/include
 pkgconfigdir = $(libdir)/pkgconfig
 
@@ -44,7 +45,8 @@ sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-fr
 common = $(warnings) $(sanitize) -pthread -Iinclude $(URING_CFLAGS)
 
 lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16)
-test_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib -Itests $(cx16) $(check_cflags)
+inner_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib $(cx16)
+test_flags = $(inner_flags) -Itests $(check_cflags)
 # Examples and benchmarks are compiled as a user's program is: no feature macros, no internal headers.
 example_flags = $(common) -std=gnu11
 
@@ -65,6 +67,8 @@ stresses := $(call programs,tests/stress*.c,tests/)
 soak := $(BUILD)/tests/soak/soak
 freeze_objects := $(call objects,tests/freeze/*.c)
 freeze := $(BUILD)/tests/freeze/freeze
+tool := $(BUILD)/spool
+tool_objects := $(call objects,tools/spool/*.c)
 examples := $(call programs,tools/examples/*.c,)
 benches := $(call programs,tools/bench/*.c,bench/)
 bench_runs := $(patsubst $(BUILD)/bench/%,bench-%,$(benches))
@@ -79,7 +83,7 @@ libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
 
 # What install copies and uninstall removes, as file:folder.
 installed := include/spool.h:$(includedir) $(if $(uring),include/spool/uring.h:$(includedir)/spool) \
-	$(libs:%=%:$(libdir)) $(BUILD)/spool.pc:$(pkgconfigdir)
+	$(libs:%=%:$(libdir)) $(tool):$(bindir) $(BUILD)/spool.pc:$(pkgconfigdir)
 
 # "make -j deps check" must not compile before deps is done.
 before := $(filter deps,$(MAKECMDGOALS))
@@ -92,7 +96,7 @@ say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
 .PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports verify verify-long
 .PHONY: fuzz coverage deps-verify deps-bench bench bench-quick bench-build $(bench_runs) help FORCE
 
-all: $(libs)
+all: $(libs) $(tool)
 
 $(BUILD)/lib/%.o: lib/%.c | $(before)
 	$(call say,CC,$<)
@@ -103,6 +107,12 @@ $(BUILD)/tests/%.o: tests/%.c | $(before)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(quiet)$(CC) $(CPPFLAGS) $(test_flags) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# The command looks at the library's structs in other processes.
+$(BUILD)/tools/spool/%.o: tools/spool/%.c | $(before)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(CPPFLAGS) $(inner_flags) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tools/%.o: tools/%.c | $(before)
 	$(call say,CC,$<)
@@ -144,6 +154,9 @@ define link_program
 endef
 
 $(soak): $(BUILD)/tests/soak/soak.o $(BUILD)/libspool.a
+	$(link_program)
+
+$(tool): $(tool_objects) $(BUILD)/libspool.a
 	$(link_program)
 
 $(freeze): $(freeze_objects) $(BUILD)/libspool.a
@@ -258,7 +271,7 @@ install: all $(BUILD)/spool.pc
 		printf '  INSTALL %s\n' "$$to/$${from##*/}"; \
 		mkdir -p "$$to"; \
 		if [ -L "$$from" ]; then cp -Pf "$$from" "$$to/"; \
-		elif [ "$${from##*/}" = $(realname) ]; then $(INSTALL) -m 755 "$$from" "$$to/"; \
+		elif [ -x "$$from" ]; then $(INSTALL) -m 755 "$$from" "$$to/"; \
 		else $(INSTALL) -m 644 "$$from" "$$to/"; fi; \
 	done
 
@@ -293,7 +306,7 @@ check: check-build
 check-quick: $(libs) $(addprefix $(BUILD)/,wordserver wordload) $(tests) $(stresses) $(soak)
 	@$(run_env) SPOOL_TEST_SCALE=0.05 tests/run $(tests) $(stresses) $(soak)
 
-check-build: $(libs) $(examples) $(benches) $(bench) $(queues) $(tests) $(stresses) $(soak) $(if $(SAN),,$(freeze))
+check-build: $(libs) $(tool) $(examples) $(benches) $(bench) $(queues) $(tests) $(stresses) $(soak) $(if $(SAN),,$(freeze))
 
 # Messages, puts and rounds of the long runs.
 CHURN = 100000000
@@ -369,4 +382,4 @@ help:
 -include $(soak).d $(lib_objects:.o=.d) $(patsubst %,$(BUILD)/tests/%.d,$(notdir $(tests) $(stresses))) \
 	$(patsubst %,$(BUILD)/tools/examples/%.d,$(notdir $(examples))) \
 	$(patsubst %,$(BUILD)/tools/bench/%.d,$(notdir $(benches))) \
-	$(freeze_objects:.o=.d) $(bench_objects:.o=.d) $(queue_object:.o=.d) $(patsubst %,$(BUILD)/tools/bench/queues/%.d,$(notdir $(queues)))
+	$(freeze_objects:.o=.d) $(tool_objects:.o=.d) $(bench_objects:.o=.d) $(queue_object:.o=.d) $(patsubst %,$(BUILD)/tools/bench/queues/%.d,$(notdir $(queues)))

@@ -6,13 +6,12 @@
 #include "hazard.h"
 #include "sys.h"
 
-/* What a slot's word says in its lowest bits. The first two are the slots at which a put or a close stands. */
-#define FREE UINT64_C(0)
-#define CLOSED UINT64_C(1)
-#define FULL UINT64_C(2)
-#define TAKEN UINT64_C(3)
-#define DEAD UINT64_C(4)
-#define STATE UINT64_C(7)
+#define FREE SPOOL__CHAIN_FREE
+#define CLOSED SPOOL__CHAIN_CLOSED
+#define FULL SPOOL__CHAIN_FULL
+#define TAKEN SPOOL__CHAIN_TAKEN
+#define DEAD SPOOL__CHAIN_DEAD
+#define STATE SPOOL__CHAIN_STATE
 #define CELL UINT64_C(8) /* times the number of the cell */
 
 /* lib/sys.h's stand-ins may make them small, so that a few elements show what many do. */
@@ -54,6 +53,11 @@ static inline bool in_cells(size_t elem_size)
 static inline size_t slot_bytes(size_t elem_size)
 {
     return is_wide(elem_size) ? 16 : 8;
+}
+
+size_t spool__chain_slot_bytes(size_t elem_size)
+{
+    return slot_bytes(elem_size);
 }
 
 static inline uint64_t *slot_at(const struct spool__chain *c, struct spool__segment *s, uint64_t index)

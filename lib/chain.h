@@ -35,6 +35,14 @@
  * The model is tests/models/chain.pml.
  */
 
+/* What a slot's word says in its lowest bits. The first two are the slots at which a put or a close stands. */
+#define SPOOL__CHAIN_FREE UINT64_C(0)
+#define SPOOL__CHAIN_CLOSED UINT64_C(1)
+#define SPOOL__CHAIN_FULL UINT64_C(2)
+#define SPOOL__CHAIN_TAKEN UINT64_C(3)
+#define SPOOL__CHAIN_DEAD UINT64_C(4)
+#define SPOOL__CHAIN_STATE UINT64_C(7)
+
 struct spool__segment {
     _Alignas(SPOOL_CACHE_LINE) uint64_t tail; /* no slot before this one is free */
     uint64_t tickets;                         /* cells given out, and asked for in vain */
@@ -59,6 +67,8 @@ struct spool__chain {
 
 /* Bytes that a chain takes, its first segment included, or 0 if that is more than can be counted. Zeroed, aligned. */
 size_t spool__chain_bytes(size_t elem_size);
+/* Bytes from one slot to the next; the first lies behind the segment's struct, and begins with its word. */
+size_t spool__chain_slot_bytes(size_t elem_size);
 void spool__chain_init(struct spool__chain *c, size_t elem_size);
 /* Frees the segments. Nobody may be inside; call spool__chain_drain before. */
 void spool__chain_destroy(struct spool__chain *c);

@@ -352,6 +352,26 @@ bool spool__gate_drain(struct spool__gate *g)
     return true;
 }
 
+void spool__gate_see(const struct spool__gate *g, struct spool__gate_sight *ret)
+{
+    uint64_t t = spool__load(&g->threads, RELAXED), s = spool__load(&g->selects, RELAXED);
+    *ret = (struct spool__gate_sight){
+        .threads = t_waiting(t),
+        .threads_granted = t_granted(t),
+        .selects = s_waiting(s),
+        .selects_granted = s_granted(s),
+        .is_shut = t & T_SHUT,
+        .is_exported = s & S_EXPORTED,
+        .fd = spool__load(&g->fd_plus_1, RELAXED) - 1,
+        .wakes = spool__load(&g->wakes, RELAXED),
+    };
+}
+
+uint32_t *spool__gate_word(struct spool__gate *g)
+{
+    return futex_word(g);
+}
+
 void spool__gate_destroy(struct spool__gate *g)
 {
     if (g->fd_plus_1)

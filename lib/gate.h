@@ -96,6 +96,19 @@ void spool__gate_export(struct spool__gate *g);
  */
 bool spool__gate_drain(struct spool__gate *g);
 
+/* What a gate said at one moment, for who looks at it from outside. */
+struct spool__gate_sight {
+    unsigned threads, threads_granted; /* that sleep, or are about to; to whom a wake was given, and who have not run */
+    unsigned selects, selects_granted; /* that are armed on it */
+    bool is_shut, is_exported;
+    int fd; /* -1: none */
+    uint64_t wakes;
+};
+
+void spool__gate_see(const struct spool__gate *g, struct spool__gate_sight *ret);
+/* The futex its threads sleep on. */
+uint32_t *spool__gate_word(struct spool__gate *g);
+
 void spool__gate_destroy(struct spool__gate *g);
 
 #endif

@@ -52,8 +52,9 @@ static void count_change(struct spool__meet *m, enum spool__side side, uint64_t 
 /* ---- Taking an offer ------------------------------------------------------------------------------------------ */
 
 /* Copies the element between who has the side and whose offer it is. */
-static void transfer(const struct spool__meet *m, enum spool__side side, void *mine, void *theirs)
+static void transfer(struct spool__meet *m, enum spool__side side, void *mine, void *theirs)
 {
+    m->met++;
     if (m->elem_size > 0)
         memcpy(side == SPOOL__GET ? mine : theirs, side == SPOOL__GET ? theirs : mine, m->elem_size);
 }

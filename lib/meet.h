@@ -77,6 +77,7 @@ struct spool__meet {
     struct spool__lock lock;
     uint32_t is_closed;
     size_t elem_size;
+    uint64_t met; /* how often an element was handed over; under the lock */
     struct {
         struct spool__offer *first, *last;
         _Alignas(8) uint64_t changes; /* how often an offer came or went, and how often parties opened that have left */

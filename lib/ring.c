@@ -5,10 +5,10 @@
 
 #include "sys.h"
 
-#define FULL UINT64_C(1)   /* holds the element of its turn; otherwise free for it */
-#define CLOSED UINT64_C(2) /* no put lands here any more: when free, at this turn; when full, at the next */
+#define FULL SPOOL__RING_FULL
+#define CLOSED SPOOL__RING_CLOSED
 #define STATE UINT64_C(3)
-#define STEP UINT64_C(4) /* from one slot's position to the next */
+#define STEP SPOOL__RING_STEP
 
 #define NO_CELL SIZE_MAX
 
@@ -366,6 +366,11 @@ size_t spool__ring_bytes(size_t elem_size, size_t capacity)
     struct spool__ring r;
     size_t bytes;
     return lay_out(&r, elem_size, capacity, &bytes) ? bytes : 0;
+}
+
+size_t spool__ring_slot_bytes(size_t elem_size)
+{
+    return is_packed(&(struct spool__ring){.elem_size = elem_size}) ? 8 : 16;
 }
 
 void spool__ring_init(struct spool__ring *r, size_t elem_size, size_t capacity)

@@ -38,6 +38,11 @@
 
 #define SPOOL_CACHE_LINE 64
 
+/* The lowest bits of a slot's word. */
+#define SPOOL__RING_FULL UINT64_C(1)   /* holds the element of its turn; otherwise free for it */
+#define SPOOL__RING_CLOSED UINT64_C(2) /* no put lands here any more: when free, at this turn; when full, at the next */
+#define SPOOL__RING_STEP UINT64_C(4)   /* from one slot's position to the next */
+
 struct spool__ring {
     _Alignas(SPOOL_CACHE_LINE) uint64_t tail; /* position of the next put, or behind it */
     _Alignas(SPOOL_CACHE_LINE) uint64_t head; /* position of the next get, or behind it */
@@ -54,6 +59,8 @@ struct spool__ring {
  */
 size_t spool__ring_bytes(size_t elem_size, size_t capacity);
 void spool__ring_init(struct spool__ring *r, size_t elem_size, size_t capacity);
+/* Bytes from one slot to the next; the first lies behind the struct, and begins with its word. */
+size_t spool__ring_slot_bytes(size_t elem_size);
 /* For tests: lets an unused ring begin at another turn, so that its words soon wrap. */
 void spool__ring_set_turn(struct spool__ring *r, uint64_t turn);
 

@@ -29,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -379,6 +380,26 @@ static inline int spool__sys_getdents(int fd, void *buf, size_t bytes)
 {
     int saved = errno;
     return spool__sys_result(syscall(SYS_getdents64, fd, buf, bytes), saved);
+}
+
+static inline int spool__sys_write(int fd, const void *buf, size_t bytes)
+{
+    int saved = errno;
+    return spool__sys_result(syscall(SYS_write, fd, buf, bytes), saved);
+}
+
+/* Copies memory of a process, this one too, without touching it: 0; -EFAULT, -EPERM, -ESRCH, -ENOSYS. */
+static inline int spool__sys_peek(pid_t pid, uintptr_t at, void *ret, size_t bytes)
+{
+    int saved = errno;
+    struct iovec mine = {ret, bytes}, theirs = {(void *)at, bytes};
+    int r = spool__sys_result(syscall(SYS_process_vm_readv, (long)pid, &mine, 1ul, &theirs, 1ul, 0ul), saved);
+    return r < 0 ? r : (size_t)r == bytes ? 0 : -EFAULT;
+}
+
+static inline int spool__sys_gettid(void)
+{
+    return (int)syscall(SYS_gettid);
 }
 
 static inline int spool__sys_getpid(void)
