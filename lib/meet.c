@@ -223,7 +223,7 @@ int spool__meet_offer(struct spool__meet *m, struct spool__offer *o, enum spool_
     spool__lock(&m->lock);
     int ret = take_any(m, side, elem, true, &sleeper);
     if (ret == -EAGAIN) {
-        *o = (struct spool__offer){.side = side, .elem = elem, .state = SPOOL__OFFER_OPEN};
+        *o = (struct spool__offer){.meet = m, .side = side, .elem = elem, .state = SPOOL__OFFER_OPEN};
         append(m, o);
         count_change(m, side, 1);
         tell_others(m, spool__other(side), NULL);

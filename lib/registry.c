@@ -4,8 +4,10 @@
 #include "go.h"
 #include "select.h"
 
-/* How many entries from the hint on are tried before one is taken at the end. */
-#define PROBES 32u
+/* At least one in so many entries may be free. */
+#define SPARE 16u
+/* How many are tried for one that is free, before one is taken at the end after all. */
+#define PROBES 1024u
 
 #define ENTRIES_MAX (SPOOL__REGISTRY_FIRST * ((UINT32_C(1) << SPOOL__REGISTRY_SEGMENTS) - 1))
 
@@ -51,24 +53,32 @@ static bool take(uintptr_t *at, uintptr_t value)
     return at && spool__load(at, RELAXED) == 0 && spool__cas(at, &free, value, RELEASE);
 }
 
+/* A free entry before the end, or ENTRIES_MAX. */
+static uint32_t seek(uint32_t end, uintptr_t value)
+{
+    uint32_t hand = spool__load(&spool__registry.hand, RELAXED);
+    for (uint32_t n = 0; n < PROBES && n < end; n++, hand++) {
+        uint32_t entry = hand < end ? hand : hand - end < end ? hand - end : 0;
+        if (!take(entry_at(entry, false), value))
+            continue;
+        spool__store(&spool__registry.hand, entry + 1, RELAXED);
+        (void)spool__sub(&spool__registry.n_free, 1, RELAXED);
+        return entry;
+    }
+    spool__store(&spool__registry.hand, hand < end ? hand : 0, RELAXED);
+    return ENTRIES_MAX;
+}
+
 uint32_t spool__registry_add(const void *what, enum spool__registered kind)
 {
     uintptr_t value = (uintptr_t)what | (uintptr_t)kind;
-    uint32_t end = spool__load(&spool__registry.end, RELAXED), from = spool__load(&spool__registry.hint, RELAXED);
-    for (uint32_t i = from; i < end && i < from + PROBES; i++) {
-        if (!take(entry_at(i, false), value))
-            continue;
-        spool__store(&spool__registry.hint, i + 1, RELAXED);
-        return i + 1;
-    }
-    while (end < ENTRIES_MAX) {
-        if (!spool__cas(&spool__registry.end, &end, end + 1, RELAXED))
-            continue;
-        if (!take(entry_at(end, true), value))
-            break;
-        spool__store(&spool__registry.hint, end + 1, RELAXED);
-        return end + 1;
-    }
+    uint32_t end = spool__load(&spool__registry.end, RELAXED), n_free = spool__load(&spool__registry.n_free, RELAXED);
+    uint32_t entry = n_free > end / SPARE ? seek(end, value) : ENTRIES_MAX;
+    if (entry < ENTRIES_MAX)
+        return entry + 1;
+    while (end < ENTRIES_MAX)
+        if (spool__cas(&spool__registry.end, &end, end + 1, RELAXED))
+            return take(entry_at(end, true), value) ? end + 1 : 0;
     return 0;
 }
 
@@ -77,5 +87,6 @@ void spool__registry_remove(uint32_t entry)
     if (entry == 0)
         return;
     spool__store(entry_at(entry - 1, false), 0, RELEASE);
-    spool__store(&spool__registry.hint, entry - 1, RELAXED);
+    spool__store(&spool__registry.hand, entry - 1, RELAXED);
+    (void)spool__add(&spool__registry.n_free, 1, RELAXED);
 }

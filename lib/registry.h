@@ -9,9 +9,9 @@
  * dump from inside, finds them: see look.h. It is only written when one is made or goes.
  *
  * An entry is the address of one of them, its lowest bits saying of what; 0 is free. Whoever adds swaps a free entry for
- * its own, whoever goes stores 0: nothing else has to agree, so nothing is locked. A new entry is sought where one was
- * freed last and in a few places after it, then taken at the end. Segments double in size and are never given back. If
- * there is no memory for one, things are made all the same, and are not seen.
+ * its own, whoever goes stores 0: nothing else has to agree, so nothing is locked. While one in SPARE entries is free, one
+ * of those is sought, from where one was freed last; otherwise one is taken at the end. Segments double in size and are
+ * never given back. If there is no memory for one, things are made all the same, and are not seen.
  *
  * Who looks from outside tells the table by its first bytes, in a part of memory that was mapped from a file.
  */
@@ -34,7 +34,8 @@ struct spool__registry {
     uint32_t shapes[SPOOL__SHAPES];        /* sizes of structs: who was compiled with others does not understand these */
     const uint32_t *go_rest;               /* the futex of spool_go_wait */
     uint32_t end;                          /* no entry was ever taken from here on */
-    uint32_t hint;                         /* where to seek a free one */
+    uint32_t n_free;                       /* before the end */
+    uint32_t hand;                         /* where to seek them */
     uintptr_t *segments[SPOOL__REGISTRY_SEGMENTS]; /* the first is the one below */
     uintptr_t first[SPOOL__REGISTRY_FIRST];
 };

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+/* What a look from outside, and spool_dump, show of a process. */
+#include "util.h"
+
+#include <sys/wait.h>
+
+#include "look.h"
+
+static spool_chan *new_chan(const char *name, size_t elem_size, size_t capacity)
+{
+    spool_chan *chan;
+    must_be(spool_chan_new(&chan, elem_size, capacity), 0);
+    must_be(spool_set_name(chan, name), 0);
+    return chan;
+}
+
+static void look_at(struct spool__look *l, pid_t pid)
+{
+    must_be(spool__look(l, pid, (uintptr_t)&spool__registry), 0);
+}
+
+static const struct spool__seen_lane *lane_of(const struct spool__look *l, const char *name, int nth)
+{
+    for (int i = 0; i < l->n_chans; i++)
+        if (strcmp(l->chans[i].name, name) == 0)
+            return &l->lanes[l->chans[i].lanes + nth];
+    ck_abort_msg("%s is not seen", name);
+}
+
+/* ---- Numbers -------------------------------------------------------------------------------------------------- */
+
+/* Element sizes that lie in the slot, in two words of it, and in cells; and capacities that wrap. */
+static const struct {
+    size_t elem_size, capacity;
+} shapes[] = {{0, 3}, {8, 1}, {8, 5}, {4, 1000}, {64, 3}, {8, SPOOL_UNBOUNDED}, {0, SPOOL_UNBOUNDED}, {100, SPOOL_UNBOUNDED}};
+
+START_TEST(counts_are_exact)
+{
+    size_t elem_size = shapes[_i].elem_size, capacity = shapes[_i].capacity;
+    spool_chan *chan = new_chan("counted", elem_size, capacity);
+    uint64_t puts = 0, gets = 0, seed = 88172645463325252u + (uint64_t)_i;
+    char elem[128] = {0};
+    struct spool__look l;
+    /* Several segments, and many turns. */
+    for (int round = 0; round < 60; round++) {
+        for (uint64_t n = rnd(&seed) % 2000; n > 0; n--)
+            puts += spool_try_put(chan, elem) == 0;
+        for (uint64_t n = rnd(&seed) % 2000; n > 0; n--)
+            gets += spool_try_get(chan, elem) == 0;
+        look_at(&l, getpid());
+        const struct spool__seen_lane *lane = lane_of(&l, "counted", 0);
+        must(lane->is_counted && !lane->is_closed);
+        must_be(lane->puts, puts);
+        must_be(lane->gets, gets);
+        must_be(lane->len, spool_len(chan));
+        must_be(lane->elem_size, elem_size);
+        spool__look_free(&l);
+    }
+    must_be(spool_close(chan), 0);
+    look_at(&l, getpid());
+    const struct spool__seen_lane *lane = lane_of(&l, "counted", 0);
+    must(lane->is_closed);
+    must_be(lane->puts, puts);
+    must_be(lane->gets, gets);
+    must_be(spool__look_is_undrained(&l, lane), puts > gets);
+    spool__look_free(&l);
+    spool_unref(chan);
+}
+END_TEST
+
+static void *get_one(void *arg)
+{
+    char elem[8];
+    must_be(spool_get(arg, elem), 0);
+    return NULL;
+}
+
+START_TEST(rendezvous_and_wakes_are_counted)
+{
+    spool_chan *meet = new_chan("meet", 8, 0), *ring = new_chan("ring", 8, 4);
+    struct spool__look l;
+    uint64_t elem = 1;
+    for (int i = 0; i < 5; i++) {
+        spool_chan *chan = i < 3 ? meet : ring;
+        pthread_t thread;
+        must_be(pthread_create(&thread, NULL, get_one, chan), 0);
+        for (bool parked = false; !parked;) {
+            look_at(&l, getpid());
+            const struct spool__seen_lane *lane = lane_of(&l, i < 3 ? "meet" : "ring", 0);
+            for (int k = 0; k < l.n_threads; k++)
+                parked = parked || (l.threads[k].wait == SPOOL__IN_LANE && l.threads[k].side == SPOOL__GET &&
+                                    &l.lanes[l.threads[k].what] == lane);
+            spool__look_free(&l);
+        }
+        must_be(spool_put(chan, &elem), 0);
+        must_be(pthread_join(thread, NULL), 0);
+    }
+    /* Nobody waits: no wake. */
+    must_be(spool_put(ring, &elem), 0);
+    look_at(&l, getpid());
+    must_be(lane_of(&l, "meet", 0)->gets, 3);
+    must_be(lane_of(&l, "ring", 0)->puts, 3);
+    must_be(lane_of(&l, "ring", 0)->gates[SPOOL__GET].wakes, 2);
+    spool__look_free(&l);
+    spool_unref(meet);
+    spool_unref(ring);
+}
+END_TEST
+
+/* ---- Everything there is -------------------------------------------------------------------------------------- */
+
+START_TEST(every_kind_is_seen)
+{
+    spool_chan *bounded = new_chan("b", 8, 7), *unbounded = new_chan("u", 8, SPOOL_UNBOUNDED), *meet = new_chan("m", 8, 0);
+    spool_chan *a, *b, *timer, *outer;
+    spool_select *sel;
+    struct spool__look l;
+    uint64_t elem;
+    int fds[2];
+    must_be(spool_pair_new(&a, &b, 16, 2), 0);
+    must_be(spool_set_name(a, "p"), 0);
+    must_be(spool_after(&timer, 1000 * SEC), 0);
+    must_be(spool_set_name(timer, "t"), 0);
+    must_be(spool_select_new(&sel), 0);
+    must_be(pipe(fds), 0);
+    must_be(spool_select_get(sel, bounded, &elem), 0);
+    must_be(spool_select_put(sel, bounded, &elem), 1);
+    must_be(spool_select_get(sel, meet, &elem), 2);
+    must_be(spool_select_get(sel, timer, &elem), 3);
+    must_be(spool_select_fd(sel, fds[0], POLLIN), 4);
+    must_be(spool_select_enable(sel, 4, false), 0);
+    look_at(&l, getpid());
+    must_be(l.n_chans, 5);
+    must_be(l.n_lanes, 6);
+    must_be(l.n_selects, 1);
+    must_be(l.n_unseen, 0);
+    must_be(lane_of(&l, "b", 0)->flavour, SPOOL__RING);
+    must_be(lane_of(&l, "b", 0)->capacity, 7);
+    must_be(lane_of(&l, "u", 0)->flavour, SPOOL__CHAIN);
+    must_be(lane_of(&l, "m", 0)->flavour, SPOOL__MEET);
+    must_be(lane_of(&l, "p", 1)->elem_size, 16);
+    must(strcmp(spool__look_kind(lane_of(&l, "t", 0)), "timer") == 0);
+    must_be(lane_of(&l, "t", 0)->source_fd, spool_fd(timer));
+    const struct spool__seen_watch *w = &l.watches[l.selects[0].watches];
+    must_be(l.selects[0].n_watches, 5);
+    must(&l.lanes[w[0].lane] == lane_of(&l, "b", 0) && w[0].side == SPOOL__GET && w[0].n_on == 1);
+    must(&l.lanes[w[1].lane] == lane_of(&l, "b", 0) && w[1].side == SPOOL__PUT);
+    must(&l.lanes[w[2].lane] == lane_of(&l, "m", 0) && w[2].side == SPOOL__GET);
+    must(&l.lanes[w[3].lane] == lane_of(&l, "t", 0));
+    must(w[4].lane == -1 && w[4].fd == fds[0] && w[4].n_on == 0);
+    spool__look_free(&l);
+    spool_select_free(sel);
+    must_be(spool_go(&outer, (void (*)(void *))(void (*)(void))spool_self, NULL, 0, 0), 0);
+    spool_unref(outer);
+    must_be(spool_go_wait(DEADLINE), 0);
+    spool_unref(bounded);
+    spool_unref(unbounded);
+    spool_unref(meet);
+    spool_unref(a);
+    spool_unref(b);
+    spool_unref(timer);
+    look_at(&l, getpid());
+    must_be(l.n_chans, 0);
+    must_be(l.n_selects, 0);
+    spool__look_free(&l);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+enum { MAKERS = 3, KEPT = 300 };
+
+static atomic_bool enough;
+
+/* Makes and frees in an order of its own; keeps up to KEPT. */
+static void *make_and_free(void *arg)
+{
+    spool_chan *kept[KEPT] = {NULL};
+    uint64_t seed = (uint64_t)(uintptr_t)arg * 7919, elem = 0;
+    size_t rounds = scaled(100000);
+    for (size_t i = 0; i < rounds && !atomic_load(&enough); i++) {
+        spool_chan **at = &kept[rnd(&seed) % KEPT];
+        spool_unref(*at);
+        *at = new_chan("made", 8, rnd(&seed) % 2 ? 3 : SPOOL_UNBOUNDED);
+        must_be(spool_put(*at, &elem), 0);
+    }
+    for (int i = 0; i < KEPT; i++)
+        spool_unref(kept[i]);
+    return NULL;
+}
+
+START_TEST(looks_while_others_make_and_free)
+{
+    pthread_t makers[MAKERS];
+    struct spool__look l;
+    enough = false;
+    for (int i = 0; i < MAKERS; i++)
+        must_be(pthread_create(&makers[i], NULL, make_and_free, (void *)(uintptr_t)(i + 1)), 0);
+    size_t looks = scaled(300);
+    for (size_t i = 0; i < looks; i++) {
+        look_at(&l, getpid());
+        must(l.n_chans <= MAKERS * (KEPT + 1));
+        for (int k = 0; k < l.n_lanes; k++)
+            if (l.lanes[k].flavour == SPOOL__RING)
+                must(l.lanes[k].len <= l.lanes[k].capacity);
+        spool__look_free(&l);
+    }
+    atomic_store(&enough, true);
+    for (int i = 0; i < MAKERS; i++)
+        must_be(pthread_join(makers[i], NULL), 0);
+    look_at(&l, getpid());
+    must_be(l.n_chans, 0);
+    spool__look_free(&l);
+    /* Entries are used again: one in sixteen may have been free when one was added, and a thread's be on its way. */
+    uint32_t live = MAKERS * (KEPT + 1);
+    must(spool__registry.end <= live + live / 15 + 2 * MAKERS);
+}
+END_TEST
+
+/* ---- Verdicts, on a child of this process --------------------------------------------------------------------- */
+
+static spool_chan *left, *right;
+
+static void *put_left_first(void *arg)
+{
+    uint64_t elem = 0;
+    (void)arg;
+    while (spool_put(left, &elem) == 0)
+        ;
+    return NULL;
+}
+
+static void *put_right_first(void *arg)
+{
+    uint64_t elem = 0;
+    (void)arg;
+    while (spool_put(right, &elem) == 0)
+        ;
+    return NULL;
+}
+
+static void *get_left_in_select(void *arg)
+{
+    spool_select *sel;
+    uint64_t elem;
+    (void)arg;
+    must_be(spool_select_new(&sel), 0);
+    must_be(spool_select_get(sel, left, &elem), 0);
+    must_be(spool_select_wait(sel, -1), 0);
+    return NULL;
+}
+
+static void *get_left_or_fd(void *arg)
+{
+    spool_select *sel;
+    uint64_t elem;
+    int fds[2];
+    (void)arg;
+    must_be(pipe(fds), 0);
+    must_be(spool_select_new(&sel), 0);
+    must_be(spool_select_get(sel, left, &elem), 0);
+    must_be(spool_select_fd(sel, fds[0], POLLIN), 1);
+    must_be(spool_select_wait(sel, -1), 0);
+    return NULL;
+}
+
+static void *get_left_for_long(void *arg)
+{
+    uint64_t elem;
+    (void)arg;
+    must_be(spool_get_for(left, &elem, 1000 * SEC), 0);
+    return NULL;
+}
+
+static _Atomic pid_t getter;
+
+static void *get_left(void *arg)
+{
+    uint64_t elem;
+    getter = self_tid();
+    (void)arg;
+    must_be(spool_get(left, &elem), 0);
+    return NULL;
+}
+
+static void *sleep_for_long(void *arg)
+{
+    sleep(1000);
+    return arg;
+}
+
+static void *put_into_closed(void *arg)
+{
+    uint64_t elem = 0;
+    must_be(spool_put(right, &elem), 0);
+    must_be(spool_close(right), 0);
+    return sleep_for_long(arg);
+}
+
+static const struct scene {
+    const char *name;
+    void *(*threads[2])(void *arg);
+    bool deadlocked, lost, undrained;
+} scenes[] = {
+    {"two full channels", {put_left_first, put_right_first}, true, false, false},
+    {"a select and a full channel", {get_left_in_select, put_right_first}, true, false, false},
+    {"a select with a descriptor", {get_left_or_fd, put_right_first}, false, false, false},
+    {"a get with a timeout", {get_left_for_long, put_right_first}, false, false, false},
+    {"two gets of one channel", {get_left, get_left}, true, false, false},
+    {"somebody sleeps elsewhere", {get_left, sleep_for_long}, false, false, false},
+    {"a lost wake", {get_left, sleep_for_long}, false, true, false},
+    {"closed with an element", {put_into_closed, sleep_for_long}, false, false, true},
+};
+
+/* The process's own thread joins the others. */
+static void play(const struct scene *scene)
+{
+    pthread_t threads[2];
+    alarm(300);
+    left = new_chan("left", 8, 2);
+    right = new_chan("right", 8, 2);
+    for (int i = 0; i < 2; i++)
+        must_be(pthread_create(&threads[i], NULL, scene->threads[i], NULL), 0);
+    if (scene->lost) {
+        struct spool__lane *lane = spool__chan_lane(left, SPOOL__PUT);
+        uint64_t elem = 0;
+        /* After its last look, as if a wake had been lost. */
+        wait_until(task_asleep(getter));
+        must_be(spool__ring_put(&lane->ring, &elem), 0);
+    }
+    for (int i = 0; i < 2; i++)
+        must_be(pthread_join(threads[i], NULL), 0);
+    _exit(0);
+}
+
+START_TEST(verdicts)
+{
+    const struct scene *scene = &scenes[_i];
+    pid_t child = fork();
+    if (child == 0)
+        play(scene);
+    must(child > 0);
+    struct spool__look l;
+    bool deadlocked = false, lost = false, undrained = false;
+    /* Until all have gone to sleep for good, and then once more. */
+    for (int settled = 0; settled < 20;) {
+        bool quiet = true;
+        look_at(&l, child);
+        quiet = l.n_threads == 3 && l.n_chans == 2;
+        deadlocked = spool__look_is_deadlocked(&l);
+        lost = undrained = false;
+        for (int i = 0; i < l.n_threads; i++) {
+            quiet = quiet && l.threads[i].slept;
+            lost = lost || spool__look_is_lost(&l, &l.threads[i]);
+        }
+        for (int i = 0; i < l.n_lanes; i++)
+            undrained = undrained || spool__look_is_undrained(&l, &l.lanes[i]);
+        spool__look_free(&l);
+        settled = quiet ? settled + 1 : 0;
+        nap();
+    }
+    kill(child, SIGKILL);
+    must_be(waitpid(child, NULL, 0), child);
+    if (deadlocked != scene->deadlocked || lost != scene->lost || undrained != scene->undrained)
+        ck_abort_msg("%s: deadlocked %d, lost %d, undrained %d", scene->name, deadlocked, lost, undrained);
+}
+END_TEST
+
+START_TEST(errors)
+{
+    struct spool__look l = {.pid = 4711};
+    uint64_t elsewhere[200] = {0};
+    must_be(spool__look(&l, getpid(), 8), -EFAULT);
+    must_be(spool__look(&l, getpid(), (uintptr_t)elsewhere), -EFAULT);
+    must_be(spool__look(&l, 0x3fffffff, (uintptr_t)&spool__registry), -ESRCH);
+    /* Another build's: its structs are of other sizes. */
+    struct spool__registry *other = malloc(sizeof *other);
+    must(other);
+    memcpy(other, &spool__registry, sizeof *other);
+    other->self = other;
+    other->shapes[2]++;
+    must_be(spool__look(&l, getpid(), (uintptr_t)other), -EPROTO);
+    free(other);
+}
+END_TEST
+
+/* ---- spool_dump ----------------------------------------------------------------------------------------------- */
+
+static int dump_fd = -1, dump_result = 1;
+
+static void dump_in_handler(int signo)
+{
+    (void)signo;
+    errno = 4711;
+    dump_result = spool_dump(dump_fd);
+    dump_result = errno == 4711 ? dump_result : 1;
+}
+
+static char *read_dump(void)
+{
+    static char text[65536];
+    must_be(lseek(dump_fd, 0, SEEK_SET), 0);
+    ssize_t n = read(dump_fd, text, sizeof text - 1);
+    must(n > 0);
+    text[n] = '\0';
+    return text;
+}
+
+static void must_say(const char *text, const char *what)
+{
+    if (!strstr(text, what))
+        ck_abort_msg("\"%s\" is missing in:\n%s", what, text);
+}
+
+static void *interrupt_when_asleep(void *arg)
+{
+    wait_asleep((pid_t)(intptr_t)arg);
+    must_be(syscall(SYS_tgkill, getpid(), (pid_t)(intptr_t)arg, SIGUSR1), 0);
+    return NULL;
+}
+
+START_TEST(dump_in_a_signal_handler)
+{
+    char path[] = "/tmp/spool-dump-XXXXXX";
+    uint64_t elem = 0;
+    pthread_t other, parked;
+    dump_fd = mkstemp(path);
+    must(dump_fd >= 0);
+    unlink(path);
+    spool_chan *jobs = new_chan("jobs", 8, 3), *full = new_chan("full", 8, 1);
+    must_be(spool_put(full, &elem), 0);
+    must_be(pthread_create(&parked, NULL, get_one, jobs), 0);
+    on_signal(SIGUSR1, dump_in_handler);
+    must_be(pthread_create(&other, NULL, interrupt_when_asleep, (void *)(intptr_t)self_tid()), 0);
+    /* The handler runs while this thread is parked. */
+    must_be(spool_put_for(full, &elem, 3 * SEC), -ETIMEDOUT);
+    must_be(pthread_join(other, NULL), 0);
+    must_be(dump_result, 0);
+    const char *text = read_dump();
+    must_say(text, "jobs bounded, open, 0 of 3, 8 bytes each, puts 0, gets 0");
+    must_say(text, "full bounded, open, 1 of 1, 8 bytes each, puts 1, gets 0");
+    must_say(text, "get: test_look (");
+    must_say(text, ": get jobs");
+    must_say(text, ": runs");
+    must_be(spool_put(jobs, &elem), 0);
+    must_be(pthread_join(parked, NULL), 0);
+    must_be(spool_dump(-1), -EBADF);
+    spool_unref(jobs);
+    spool_unref(full);
+    close(dump_fd);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("look");
+    TCase *tc = case_new(suite, "numbers");
+    tcase_add_loop_test(tc, counts_are_exact, 0, (int)(sizeof shapes / sizeof *shapes));
+    tcase_add_test(tc, rendezvous_and_wakes_are_counted);
+    tc = case_new(suite, "all");
+    tcase_add_test(tc, every_kind_is_seen);
+    tcase_add_test(tc, looks_while_others_make_and_free);
+    tcase_add_test(tc, errors);
+    /* A sanitizer has threads of its own, which sleep in other calls. */
+    if (!UNDER_TSAN) {
+        tc = case_new(suite, "verdicts");
+        tcase_add_loop_test(tc, verdicts, 0, (int)(sizeof scenes / sizeof *scenes));
+    }
+    tc = case_new(suite, "dump");
+    tcase_add_test(tc, dump_in_a_signal_handler);
+    return run_suite(suite, "look");
+}
