@@ -6,8 +6,9 @@
 #include "go.h"
 #include "select.h"
 
-/* Steps that are walked from a hint on before its position is taken for the truth. */
-#define WALK_MAX 100000
+/* Memory may be anything: so many slots are walked from a hint on, and so many cases of a select looked at. */
+#define WALK_MAX (1u << 22)
+#define WATCHES_MAX (1 << 20)
 #define SLOTS_AT_ONCE 64
 
 /* An address or descriptor that a thread may be found to wait for, and what it stands for. */
@@ -91,7 +92,7 @@ static uint64_t ring_walk(const struct spool__look *l, const struct spool__ring 
     *ret_word = 0;
     if (r->unit == 0 || (r->unit & mask) || r->capacity == 0)
         return 0;
-    for (int walked = 0; walked < WALK_MAX; walked++) {
+    for (unsigned walked = 0; walked < WALK_MAX; walked++) {
         size_t i = (size_t)((pos & mask) / SPOOL__RING_STEP);
         if (i < first || i >= first + n) {
             first = i;
@@ -136,9 +137,9 @@ static bool chain_walk(const struct spool__look *l, const struct spool__chain *c
     uintptr_t mark = at + sizeof *c, seg_at = (uintptr_t)(for_put ? c->tail : c->head);
     uint64_t slots[SLOTS_AT_ONCE * 2];
     *ret_closed = false;
-    for (int walked = 0; walked < WALK_MAX; walked++) {
+    for (uint64_t walked = 0; walked < WALK_MAX; walked++) {
         struct spool__segment seg;
-        if (PEEK(l, seg_at, &seg) < 0 || seg.slots > UINT32_MAX)
+        if (PEEK(l, seg_at, &seg) < 0 || seg.slots > WALK_MAX || (walked += seg.slots) > WALK_MAX)
             return false;
         uint64_t dead = 0, i = 0;
         for (bool more = true; more && i < seg.slots;) {
@@ -282,8 +283,8 @@ static bool see_select(struct spool__look *l, uintptr_t at)
     struct spool__seen_select *seen = &l->selects[l->n_selects];
     *seen = (struct spool__seen_select){
         .at = at, .epoll = s.epoll, .n_on = s.n_on, .is_nested = s.own_fd != NONE, .watches = l->n_watches};
-    for (int i = 0; i < s.n_watches && l->n_watches < l->cap_watches; i++)
-        if (PEEK(l, s.watches + i, &w) == 0 && w.kind > UNUSED && w.kind <= PLAIN_FD)
+    for (int i = 0; i < s.n_watches && l->n_watches < l->cap_watches && PEEK(l, s.watches + i, &w) == 0; i++)
+        if (w.kind > UNUSED && w.kind <= PLAIN_FD)
             (void)see_watch(l, &w, i);
     seen->n_watches = l->n_watches - seen->watches;
     add_key(l, fd_key(s.epoll), SPOOL__IN_SELECT, l->n_selects, SPOOL__GET);
@@ -320,8 +321,8 @@ static void count_select(struct spool__look *l, uintptr_t at)
 {
     struct spool_select s;
     l->n_selects++;
-    if (PEEK(l, at, &s) == 0 && s.n_watches > 0)
-        l->cap_watches += s.n_watches;
+    if (PEEK(l, at, &s) == 0 && s.n_watches > 0 && l->cap_watches < WATCHES_MAX)
+        l->cap_watches += s.n_watches < WATCHES_MAX ? s.n_watches : WATCHES_MAX;
 }
 
 static void count_worker(struct spool__look *l, uintptr_t at)
