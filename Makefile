@@ -9,6 +9,7 @@ prefix = /usr/local
 libdir = $(prefix)/lib
 bindir = $(prefix)/bin
 includedir = $(prefix)/include
+mandir = $(prefix)/share/man
 pkgconfigdir = $(libdir)/pkgconfig
 
 comma := ,
@@ -81,9 +82,15 @@ queue_peers := $(addprefix $(BUILD)/bench/queues/,glib zmq nng)
 scripts := $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh))) $(wildcard tests/models/run)
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
 
+# The manual. A page names the functions that it describes by .Nm; each but the first gets a page that points to it.
+pages := $(filter-out $(if $(uring),,%/spool_uring.3),$(wildcard lib/man/*.[1-9]))
+described := $(shell sed -n 's/^\.Nm \(spool_[a-z_]*\).*/\1/p' $(filter %.3,$(pages)))
+aliases := $(patsubst %,$(BUILD)/man/%.3,$(filter-out $(basename $(notdir $(pages))),$(described)))
+
 # What install copies and uninstall removes, as file:folder.
 installed := include/spool.h:$(includedir) $(if $(uring),include/spool/uring.h:$(includedir)/spool) \
-	$(libs:%=%:$(libdir)) $(tool):$(bindir) $(BUILD)/spool.pc:$(pkgconfigdir)
+	$(libs:%=%:$(libdir)) $(tool):$(bindir) $(BUILD)/spool.pc:$(pkgconfigdir) \
+	$(foreach page,$(pages) $(aliases),$(page):$(mandir)/man$(subst .,,$(suffix $(page))))
 
 # "make -j deps check" must not compile before deps is done.
 before := $(filter deps,$(MAKECMDGOALS))
@@ -265,7 +272,12 @@ $(BUILD)/spool.pc: spool.pc.in FORCE
 		-e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
 		-e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' $< >$@
 
-install: all $(BUILD)/spool.pc
+$(aliases): $(BUILD)/man/%.3: $(pages) Makefile
+	@mkdir -p $(@D)
+	$(quiet)page=$$(grep -lx '\.Nm $*\( ,\)\{0,1\}' $(filter %.3,$(pages))) || exit; \
+		echo ".so man3/$${page##*/}" >$@
+
+install: all $(BUILD)/spool.pc $(aliases)
 	$(quiet)set -e; for f in $(installed); do \
 		from=$${f%%:*} to="$(DESTDIR)$${f#*:}"; \
 		printf '  INSTALL %s\n' "$$to/$${from##*/}"; \
@@ -372,7 +384,7 @@ help:
 	'  deps-bench   deps, and the peers' \
 	'  bench-NAME   a benchmark of tools/bench: $(bench_runs)' \
 	'  clean        remove $(BUILD)/' \
-	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir BUILD' \
+	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir mandir BUILD' \
 	'  V=1          show the commands' \
 	'  WERROR=1     warnings are errors' \
 	'  URING=0      build without liburing: no spool_uring, no spool/uring.h, nothing else missing' \

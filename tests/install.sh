@@ -65,9 +65,18 @@ listing() {
     (cd "$1" && find . ! -type d -printf '%P %l\n' | sed 's/ $//' | sort)
 }
 
+# Every page of the manual, and one for each function of the headers.
+manual_files() {
+    {
+        (cd "$tree/lib/man" && for page in *.[1-9]; do echo "man${page##*.}/$page"; done)
+        functions "$tree/include" | sed 's,.*,man3/&.3,'
+    } | sort -u | if [ "$URING" = 0 ]; then grep -v /spool_uring; else cat; fi
+}
+
 has_files() {
     listing "$1" >listed
-    sort >expected <<EOF
+    manual_files | sed "s,^,$2/share/man/," >manual
+    sort - manual >expected <<EOF
 $2/include/spool.h
 $([ "$URING" = 0 ] || echo "$2/include/spool/uring.h")
 $2/$3/libspool.a
@@ -84,16 +93,29 @@ EOF
 so=$usr/lib/libspool.so
 archive=$usr/lib/libspool.a
 
+# functions FOLDER: of the headers there.
+functions() {
+    find "$1" -name '*.h' -exec grep -ohE '\bspool_[a-z_]+\(' {} + | tr -d '(' | sort -u
+}
+
 # Every function of the headers is exported in the release's version node, and nothing else.
 exports_the_headers() {
-    find "$usr/include" -name '*.h' -exec grep -ohE '\bspool_[a-z_]+\(' {} + | tr -d '(' | sort -u |
-        sed "s/$/@@$node/" >expected
+    functions "$usr/include" | sed "s/$/@@$node/" >expected
     nm -D --defined-only "$so" | awk '$2 != "A" { print $3 }' | sort >exported
     test -s expected && diff expected exported
 }
 
 archive_keeps_to_its_names() {
     nm -g --defined-only "$archive" | awk 'NF == 3 && $3 !~ /^spool_/ { print; bad = 1 } END { exit bad }'
+}
+
+# A function's page describes it, or sends on to one that does.
+manual_describes_the_functions() {
+    functions "$usr/include" >expected && test -s expected && while read -r function; do
+        page=$usr/share/man/man3/$function.3
+        to=$(sed -n '1s/^\.so //p' "$page")
+        grep -qE "^\.Nm $function( ,)?$" "${to:+$usr/share/man/}${to:-$page}" || { echo "$function" && return 1; }
+    done <expected
 }
 
 soname_is_right() {
@@ -312,11 +334,6 @@ half_static() {
         if readelf -d program | grep -F libspool; then false; else timeout 60 ./program | grep -Fx 42; fi
 }
 
-readme_program() {
-    awk '/^```c$/ { on = 1; next } /^```/ { if (on) exit } on' "$tree/README.md" >first.c
-    test -s first.c && built first.c '' $CC -Wall -Wextra -Werror
-}
-
 # Those that run to their end without arguments are run.
 example() {
     cp "$tree"/tools/examples/*.[ch] . || return
@@ -350,6 +367,7 @@ if command -v readelf >/dev/null && command -v nm >/dev/null; then
 else
     echo 'skip exports there is no nm or no readelf'
 fi
+test_is manual_describes_the_functions manual_describes_the_functions
 test_is pkg_config_prefix pc_of_prefix
 test_is pkg_config_destdir pc_of_package
 test_is pkg_config_define_prefix pc_moves
@@ -381,10 +399,10 @@ for program in tools/examples/*.c; do
     program=${program##*/}
     test_is "example_${program%.c}" example "${program%.c}"
 done
-test_is readme_first_program readme_program
 
 test_is no_uring_install without_uring install_prefix
 test_is no_uring_files without_uring has_files "$tmp/bare" '' lib
+test_is no_uring_manual without_uring manual_describes_the_functions
 test_is no_uring_pkg_config without_uring pc_stands_alone
 if command -v readelf >/dev/null && command -v nm >/dev/null; then
     test_is no_uring_exports without_uring exports_the_headers
