@@ -101,7 +101,7 @@ say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports verify verify-long
-.PHONY: fuzz coverage deps-verify deps-bench bench bench-quick bench-build $(bench_runs) help FORCE
+.PHONY: fuzz coverage deps-verify deps-bench deps-loops bench bench-quick bench-build $(bench_runs) help FORCE
 
 all: $(libs) $(tool)
 
@@ -360,6 +360,9 @@ deps-verify: deps
 deps-bench: deps
 	@$(tool_env) GO='$(GO)' CARGO='$(CARGO)' RUSTC='$(RUSTC)' CRATES='$(CRATES)' tools/deps --bench
 
+deps-loops: deps
+	@$(tool_env) tools/deps --loops
+
 help:
 	@printf '%s\n' 'Targets:' \
 	'  all          libspool.a and $(realname), in $(BUILD)/' \
@@ -382,6 +385,7 @@ help:
 	'               $(BUILD)/bench; see tools/bench/BENCH.md; BENCH="OPTIONS" for the harness' \
 	'  bench-quick  the same in under two minutes, for a look' \
 	'  deps-bench   deps, and the peers' \
+	'  deps-loops   deps, and the event loops that tests/loops.sh plugs spool into' \
 	'  bench-NAME   a benchmark of tools/bench: $(bench_runs)' \
 	'  clean        remove $(BUILD)/' \
 	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir mandir BUILD' \
