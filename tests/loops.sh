@@ -38,11 +38,11 @@ if ! compile -fPIC -shared -o "$tmp/libloop.so" tests/loops/loop.c "$lib/libspoo
     exit 1
 fi
 
-# told NAME COMMAND ...: the program tells how it went, unless it crashes or does not end.
+# told NAME COMMAND ...: the program tells how it went, unless it crashes. One that gets no further ends by itself.
 told() {
     name=$1
     shift
-    LD_LIBRARY_PATH=$lib:$tmp timeout 300 "$@" >"$tmp/output" 2>&1
+    LD_LIBRARY_PATH=$lib:$tmp "$@" >"$tmp/output" 2>&1
     status=$?
     if [ $status -eq 0 ] || [ $status -eq 77 ]; then
         cat "$tmp/output"

@@ -14,6 +14,7 @@ enum {
     PUTTERS = 3,
     LOOPS_MAX = 2,
     CAPACITY = 64,
+    BURST_MAX = 2048,
     /* The rule of a loop that rests; see rest(). */
     RUNS_MAX = 3,
     SHARE_MAX = 20, /* of its time, one part in so many */
@@ -43,6 +44,7 @@ struct putter {
     spool_chan *chan;
     uint64_t number;
     uint64_t count;
+    atomic_ullong put; /* so many of them */
     pthread_t thread;
     atomic_bool done;
 };
@@ -56,6 +58,8 @@ static struct {
     int n_loops;
     struct loop loops[LOOPS_MAX];
     struct putter putters[PUTTERS];
+    atomic_int n_awake;     /* of the putters */
+    atomic_ullong n_pauses; /* of all of them together */
     spool_chan *chans[PUTTERS];
     int n_chans;
     atomic_uchar *seen[PUTTERS]; /* with two loops */
@@ -136,14 +140,13 @@ static uint64_t all_got(void)
     return n;
 }
 
-/* Once nobody puts any more. */
 static uint64_t all_put(void)
 {
     uint64_t n = 0;
 
     if (test.plug != LOOP_ROOM)
         for (int i = 0; i < PUTTERS; i++)
-            n += test.putters[i].count;
+            n += atomic_load(&test.putters[i].put);
     for (int i = 0; i < test.n_loops; i++)
         n += test.loops[i].put;
     return n;
@@ -166,6 +169,7 @@ static void stalled(const char *what)
 struct patience {
     uint64_t got;
     int64_t end;
+    int64_t nap;
 };
 
 static void nap_once(struct patience *p, const char *what)
@@ -178,13 +182,14 @@ static void nap_once(struct patience *p, const char *what)
     } else if (now_ns() > p->end) {
         stalled(what);
     }
-    sleep_ns(20 * US);
+    p->nap = p->nap == 0 ? 20 * US : p->nap < MS ? p->nap * 5 / 4 : MS;
+    sleep_ns(p->nap);
 }
 
 /* Waits for the event, for as long as messages move. */
 #define wait_until(cond)                                                                                               \
     do {                                                                                                               \
-        struct patience patience_ = {0, 0};                                                                            \
+        struct patience patience_ = {0, 0, 0};                                                                         \
         while (!(cond))                                                                                                \
             nap_once(&patience_, #cond);                                                                               \
     } while (0)
@@ -327,30 +332,72 @@ static void pause_a_moment(uint64_t *seed)
         ;
 }
 
+/* The last one of the putters to come here, or to end, lets the others go once the loop has nothing left to do. */
+static bool pause_is_over(unsigned long long pause)
+{
+    if (atomic_load(&test.n_pauses) != pause)
+        return true;
+    return atomic_load(&test.n_awake) == 0 && all_got() == all_put() &&
+           atomic_compare_exchange_strong(&test.n_pauses, &pause, pause + 1);
+}
+
+static void pause_together(void)
+{
+    unsigned long long pause = atomic_load(&test.n_pauses);
+
+    atomic_fetch_sub(&test.n_awake, 1);
+    wait_until(pause_is_over(pause));
+    atomic_fetch_add(&test.n_awake, 1);
+}
+
+/* Puts them one by one, or as a batch. */
+static void put_burst(struct putter *p, uint64_t n, size_t count, bool many)
+{
+    uint64_t values[BURST_MAX];
+
+    for (size_t i = 0; i < count; i++)
+        values[i] = message(p->number, n + i);
+    if (many) {
+        loop_must(spool_put_many(p->chan, values, count, -1) == (ssize_t)count);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            loop_must(spool_put(p->chan, &values[i]) == 0);
+    }
+}
+
 static void *putter_main(void *arg)
 {
     struct putter *p = arg;
     uint64_t seed = p->number + 1;
 
     for (uint64_t n = 0; n < p->count;) {
-        for (uint64_t burst = UINT64_C(1) << rnd(&seed) % 12; burst > 0 && n < p->count; burst--, n++) {
-            uint64_t value = message(p->number, n);
-            int r = spool_put(p->chan, &value);
+        size_t burst = (size_t)BURST_MAX >> rnd(&seed) % 12;
 
-            if (r != 0)
-                loop_fail("spool_put returned %d", r);
-        }
-        if (rnd(&seed) % 2)
+        if (burst > p->count - n)
+            burst = p->count - n;
+        put_burst(p, n, burst, rnd(&seed) % 2);
+        n += burst;
+        atomic_store(&p->put, n);
+        switch (rnd(&seed) % 4) {
+        case 0:
+            wait_until(atomic_load(&test.got[p->number]) == n);
+            break;
+        case 1:
+            pause_together();
+            break;
+        default:
             continue;
-        wait_until(atomic_load(&test.got[p->number]) == n);
+        }
         pause_a_moment(&seed);
     }
+    atomic_fetch_sub(&test.n_awake, 1);
     atomic_store(&p->done, true);
     return NULL;
 }
 
 static void put_all(void)
 {
+    atomic_store(&test.n_awake, PUTTERS);
     for (int i = 0; i < PUTTERS; i++)
         loop_must(pthread_create(&test.putters[i].thread, NULL, putter_main, &test.putters[i]) == 0);
     for (int i = 0; i < PUTTERS; i++)

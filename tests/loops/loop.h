@@ -10,11 +10,12 @@
  *  - that of a select (spool_select_poll_fd) over three channels, with a putter each,
  *  - that of a channel's room (spool_put_fd), where the loop is what puts,
  *
- * and checks every message: of each putter all come, once, in order, and then the end. Putters now and then wait until
- * all was got, so that the loop falls asleep, and go on at once or a moment later; who gets what a loop has put now and
- * then waits until the channel is full.
+ * and checks every message: of each putter all come, once, in order, and then the end. Putters put bursts and now and
+ * then wait until all was got, each for itself or all of them, so that the loop falls asleep; they go on at once or a
+ * moment later. Who gets what a loop has put now and then waits until the channel is full.
  *
- * Before the end the loop is left alone for a while, and must rest; see rest() for the rule.
+ * Before the end the loop is left alone for a while, and must rest: no call of it, and hardly a turn on a processor. The
+ * rule is at rest() in loop.c.
  */
 
 #include <spool.h>
