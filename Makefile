@@ -11,6 +11,7 @@ bindir = $(prefix)/bin
 includedir = $(prefix)/include
 mandir = $(prefix)/share/man
 pkgconfigdir = $(libdir)/pkgconfig
+datadir = $(prefix)/share
 
 comma := ,
 empty :=
@@ -45,15 +46,21 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if
 sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 common = $(warnings) $(sanitize) -pthread -Iinclude $(URING_CFLAGS)
 
-lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16)
+# What is installed does not tell where it was built. gcc calls this folder what PWD does, if that is another name of it.
+built_in := $(CURDIR) $(if $(filter $(CURDIR),$(realpath $(PWD))),$(PWD))
+prefix_map := $(patsubst %,-ffile-prefix-map=%=.,$(sort $(built_in)))
+
+lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16) $(prefix_map)
 inner_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib $(cx16)
 test_flags = $(inner_flags) -Itests $(check_cflags)
 # Examples and benchmarks are compiled as a user's program is: no feature macros, no internal headers.
 example_flags = $(common) -std=gnu11
 
+# Hardening at compile time is for who builds (CFLAGS, dpkg-buildflags); what the linker can do costs nothing at run time
+# and is always on.
 # nodelete: threads that spool_go keeps for reuse run the library's code, so dlclose must not unmap it.
 so_flags = -shared -Wl,-soname,$(soname) -Wl,--version-script,$(map) -Wl,-z,nodelete \
-	-Wl,-z,relro -Wl,-z,now $(if $(SAN),,-Wl,-z,defs)
+	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,text $(if $(SAN),,-Wl,-z,defs)
 map := $(if $(uring),lib,$(BUILD))/libspool.map
 
 # What URING=0 leaves out: the file that defines spool_uring, and the programs that include its header.
@@ -62,7 +69,7 @@ sources = $(filter-out $(uring_files),$(wildcard $1))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(sources))
 programs = $(patsubst $(dir $1)%.c,$(BUILD)/$2%,$(sources))
 
-lib_objects := $(call objects,lib/*.c)
+lib_objects := $(sort $(call objects,lib/*.c))
 tests := $(call programs,tests/test_*.c,tests/)
 stresses := $(call programs,tests/stress*.c,tests/)
 soak := $(BUILD)/tests/soak/soak
@@ -81,6 +88,7 @@ queue_peers := $(addprefix $(BUILD)/bench/queues/,glib zmq nng)
 # Not in check: it needs compilers and emulators of other processors.
 scripts := $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh))) $(wildcard tests/models/run)
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
+completion := $(BUILD)/completions/spool
 
 # The manual. A page names the functions that it describes by .Nm; each but the first gets a page that points to it.
 pages := $(filter-out $(if $(uring),,%/spool_uring.3),$(wildcard lib/man/*.[1-9]))
@@ -90,6 +98,7 @@ aliases := $(patsubst %,$(BUILD)/man/%.3,$(filter-out $(basename $(notdir $(page
 # What install copies and uninstall removes, as file:folder.
 installed := include/spool.h:$(includedir) $(if $(uring),include/spool/uring.h:$(includedir)/spool) \
 	$(libs:%=%:$(libdir)) $(tool):$(bindir) $(BUILD)/spool.pc:$(pkgconfigdir) \
+	$(completion):$(datadir)/bash-completion/completions \
 	$(foreach page,$(pages) $(aliases),$(page):$(mandir)/man$(subst .,,$(suffix $(page))))
 
 # "make -j deps check" must not compile before deps is done.
@@ -101,7 +110,7 @@ say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports verify verify-long
-.PHONY: fuzz coverage deps-verify deps-bench bench bench-quick bench-build $(bench_runs) help FORCE
+.PHONY: dist deb fuzz coverage deps-verify deps-bench bench bench-quick bench-build $(bench_runs) help FORCE
 
 all: $(libs) $(tool)
 
@@ -129,7 +138,7 @@ $(BUILD)/tools/%.o: tools/%.c | $(before)
 $(BUILD)/libspool.a: $(lib_objects)
 	$(call say,AR,$@)
 	@rm -f $@
-	$(quiet)$(AR) rcs $@ $^
+	$(quiet)$(AR) rcsD $@ $^
 
 # Not every linker accepts a version for a symbol that is not there.
 $(BUILD)/libspool.map: lib/libspool.map
@@ -277,7 +286,11 @@ $(aliases): $(BUILD)/man/%.3: $(pages) Makefile
 	$(quiet)page=$$(grep -lx '\.Nm $*\( ,\)\{0,1\}' $(filter %.3,$(pages))) || exit; \
 		echo ".so man3/$${page##*/}" >$@
 
-install: all $(BUILD)/spool.pc $(aliases)
+$(completion): tools/spool/completion.bash
+	@mkdir -p $(@D)
+	$(quiet)cp $< $@
+
+install: all $(BUILD)/spool.pc $(aliases) $(completion)
 	$(quiet)set -e; for f in $(installed); do \
 		from=$${f%%:*} to="$(DESTDIR)$${f#*:}"; \
 		printf '  INSTALL %s\n' "$$to/$${from##*/}"; \
@@ -297,6 +310,17 @@ uninstall:
 
 clean:
 	rm -rf $(BUILD)
+
+# The same bytes for the same commit, also from an unpacked one.
+dist := $(BUILD)/spool-$(version).tar.xz
+
+dist:
+	$(call say,DIST,$(dist))
+	@mkdir -p $(BUILD)
+	$(quiet)tools/dist $(dist) spool-$(version)
+
+deb: dist
+	$(quiet)tools/deb $(dist) $(BUILD)/deb
 
 tool_env = CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' URING='$(URING)'
 # Tests ask for more memory than there is and expect an error, as from the C library.
@@ -383,8 +407,12 @@ help:
 	'  bench-quick  the same in under two minutes, for a look' \
 	'  deps-bench   deps, and the peers' \
 	'  bench-NAME   a benchmark of tools/bench: $(bench_runs)' \
+	'  dist         $(dist), with reproducible bytes' \
+	'  deb          Debian packages from it, in $(BUILD)/deb; see tools/debian' \
 	'  clean        remove $(BUILD)/' \
-	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir mandir BUILD' \
+	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix bindir libdir includedir mandir' \
+	'  datadir      where files that are the same everywhere go' \
+	'  BUILD=DIR    where to build' \
 	'  V=1          show the commands' \
 	'  WERROR=1     warnings are errors' \
 	'  URING=0      build without liburing: no spool_uring, no spool/uring.h, nothing else missing' \
