@@ -54,8 +54,9 @@ tarball=$(sed -n 's/^.define SPOOL_VERSION_[A-Z]* //p' include/spool.h | paste -
 copy=$tmp/unpacked/spool-$tarball
 tarball=spool-$tarball.tar.xz
 
+# As somebody else's umask would have it.
 pack_and_unpack() {
-    one_builder "$tree" dist && tar -xJf "$tmp/one/$tarball" -C "$tmp/unpacked"
+    one_builder "$tree" dist && tar -xJf "$tmp/one/$tarball" -C "$tmp/unpacked" && chmod -R go= "$copy"
 }
 
 pack_again() {
