@@ -69,7 +69,7 @@ test_is hardening_no_run_path searches_nowhere_else
 
 # What dpkg-buildflags of Debian 12 gives with hardening=+all, and what later releases add.
 fortify='-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2'
-flags='-O2 -fstack-protector-strong -fstack-clash-protection -Wformat -Werror=format-security'
+flags='-O1 -fstack-protector-strong -fstack-clash-protection -Wformat -Werror=format-security'
 case $(uname -m) in
 x86_64) branches=-fcf-protection mark='IBT, SHSTK' ;;
 aarch64) branches=-mbranch-protection=standard mark='BTI, PAC' ;;

@@ -13,6 +13,7 @@ set -u
 : "${CC:=cc}" "${MAKE:=make}" "${URING:=1}"
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES SOURCE_DATE_EPOCH
 
+command -v xz >/dev/null || { echo 'skip reproducible there is no xz (xz-utils)' && exit 77; }
 tree=$PWD
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
