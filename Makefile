@@ -46,22 +46,22 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if
 sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 common = $(warnings) $(sanitize) -pthread -Iinclude $(URING_CFLAGS)
 
-# What is installed does not tell where it was built. gcc calls this folder what PWD does, if that is another name of it.
-built_in := $(CURDIR) $(if $(filter $(CURDIR),$(realpath $(PWD))),$(PWD))
-prefix_map := $(patsubst %,-ffile-prefix-map=%=.,$(sort $(built_in)))
-
-lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16) $(prefix_map)
+lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16)
 inner_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib $(cx16)
 test_flags = $(inner_flags) -Itests $(check_cflags)
 # Examples and benchmarks are compiled as a user's program is: no feature macros, no internal headers.
 example_flags = $(common) -std=gnu11
 
-# Hardening at compile time is for who builds (CFLAGS, dpkg-buildflags); what the linker can do costs nothing at run time
-# and is always on.
+# What the linker can harden costs nothing at run time and is always on; what the compiler can is for CFLAGS.
 # nodelete: threads that spool_go keeps for reuse run the library's code, so dlclose must not unmap it.
 so_flags = -shared -Wl,-soname,$(soname) -Wl,--version-script,$(map) -Wl,-z,nodelete \
 	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,text $(if $(SAN),,-Wl,-z,defs)
 map := $(if $(uring),lib,$(BUILD))/libspool.map
+
+# What is installed does not tell where it was built. gcc calls this folder what PWD does, if that is another name of it.
+built_in := $(CURDIR) $(if $(filter $(CURDIR),$(realpath $(PWD))),$(PWD))
+prefix_map := $(patsubst %,-ffile-prefix-map=%=.,$(sort $(built_in)))
+lib_flags += $(prefix_map)
 
 # What URING=0 leaves out: the file that defines spool_uring, and the programs that include its header.
 uring_files := $(if $(uring),,lib/uring.c $(shell grep -lE '^.include [<"].*uring' tests/*.c tools/*/*.c))
@@ -88,7 +88,6 @@ queue_peers := $(addprefix $(BUILD)/bench/queues/,glib zmq nng)
 # Not in check: it needs compilers and emulators of other processors.
 scripts := $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh))) $(wildcard tests/models/run)
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
-completion := $(BUILD)/completions/spool
 
 # The manual. A page names the functions that it describes by .Nm; each but the first gets a page that points to it.
 pages := $(filter-out $(if $(uring),,%/spool_uring.3),$(wildcard lib/man/*.[1-9]))
@@ -98,7 +97,6 @@ aliases := $(patsubst %,$(BUILD)/man/%.3,$(filter-out $(basename $(notdir $(page
 # What install copies and uninstall removes, as file:folder.
 installed := include/spool.h:$(includedir) $(if $(uring),include/spool/uring.h:$(includedir)/spool) \
 	$(libs:%=%:$(libdir)) $(tool):$(bindir) $(BUILD)/spool.pc:$(pkgconfigdir) \
-	$(completion):$(datadir)/bash-completion/completions \
 	$(foreach page,$(pages) $(aliases),$(page):$(mandir)/man$(subst .,,$(suffix $(page))))
 
 # "make -j deps check" must not compile before deps is done.
@@ -110,7 +108,7 @@ say = $(if $(quiet),@printf '  %-7s %s\n' $1 $2)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all install uninstall clean deps examples demo check check-quick check-build stress soak ports verify verify-long
-.PHONY: dist deb fuzz coverage deps-verify deps-bench bench bench-quick bench-build $(bench_runs) help FORCE
+.PHONY: fuzz coverage deps-verify deps-bench bench bench-quick bench-build $(bench_runs) help FORCE
 
 all: $(libs) $(tool)
 
@@ -273,6 +271,16 @@ $(uvserver): tools/bench/server/uvserver.c tools/examples/wordcount.h
 bench-server: $(BUILD)/wordserver $(if $(filter bench-server,$(MAKECMDGOALS)),$(if \
 	$(shell $(PKG_CONFIG) --exists libuv && echo yes),$(uvserver)))
 
+# bash looks for the completion of a command by its name.
+completion := $(BUILD)/completions/spool
+installed += $(completion):$(datadir)/bash-completion/completions
+
+$(completion): tools/spool/completion.bash
+	@mkdir -p $(@D)
+	$(quiet)cp $< $@
+
+install: $(completion)
+
 # Paths below the prefix are written relative to it, so that pkg-config --define-prefix can move them.
 $(BUILD)/spool.pc: spool.pc.in FORCE
 	@mkdir -p $(@D)
@@ -286,11 +294,7 @@ $(aliases): $(BUILD)/man/%.3: $(pages) Makefile
 	$(quiet)page=$$(grep -lx '\.Nm $*\( ,\)\{0,1\}' $(filter %.3,$(pages))) || exit; \
 		echo ".so man3/$${page##*/}" >$@
 
-$(completion): tools/spool/completion.bash
-	@mkdir -p $(@D)
-	$(quiet)cp $< $@
-
-install: all $(BUILD)/spool.pc $(aliases) $(completion)
+install: all $(BUILD)/spool.pc $(aliases)
 	$(quiet)set -e; for f in $(installed); do \
 		from=$${f%%:*} to="$(DESTDIR)$${f#*:}"; \
 		printf '  INSTALL %s\n' "$$to/$${from##*/}"; \
@@ -314,6 +318,7 @@ clean:
 # The same bytes for the same commit, also from an unpacked one.
 dist := $(BUILD)/spool-$(version).tar.xz
 
+.PHONY: dist deb
 dist:
 	$(call say,DIST,$(dist))
 	@mkdir -p $(BUILD)
@@ -410,11 +415,10 @@ help:
 	'  dist         $(dist), with reproducible bytes' \
 	'  deb          Debian packages from it, in $(BUILD)/deb; see tools/debian' \
 	'  clean        remove $(BUILD)/' \
-	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix bindir libdir includedir mandir' \
-	'  datadir      where files that are the same everywhere go' \
-	'  BUILD=DIR    where to build' \
+	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix bindir libdir includedir mandir BUILD' \
 	'  V=1          show the commands' \
 	'  WERROR=1     warnings are errors' \
+	'  datadir=DIR  for the completion of the command spool; default $$prefix/share' \
 	'  URING=0      build without liburing: no spool_uring, no spool/uring.h, nothing else missing' \
 	'  URING_CFLAGS URING_LIBS  where liburing is; pkg-config is asked unless they are set' \
 	'  SAN=LIST     build with sanitizers, for example SAN=address,undefined or SAN=thread'
