@@ -11,6 +11,7 @@ bindir = $(prefix)/bin
 includedir = $(prefix)/include
 mandir = $(prefix)/share/man
 pkgconfigdir = $(libdir)/pkgconfig
+datadir = $(prefix)/share
 
 comma := ,
 empty :=
@@ -51,10 +52,16 @@ test_flags = $(inner_flags) -Itests $(check_cflags)
 # Examples and benchmarks are compiled as a user's program is: no feature macros, no internal headers.
 example_flags = $(common) -std=gnu11
 
+# What the linker can harden costs nothing at run time and is always on; what the compiler can is for CFLAGS.
 # nodelete: threads that spool_go keeps for reuse run the library's code, so dlclose must not unmap it.
 so_flags = -shared -Wl,-soname,$(soname) -Wl,--version-script,$(map) -Wl,-z,nodelete \
-	-Wl,-z,relro -Wl,-z,now $(if $(SAN),,-Wl,-z,defs)
+	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,text $(if $(SAN),,-Wl,-z,defs)
 map := $(if $(uring),lib,$(BUILD))/libspool.map
+
+# What is installed does not tell where it was built. gcc calls this folder what PWD does, if that is another name of it.
+built_in := $(CURDIR) $(if $(filter $(CURDIR),$(realpath $(PWD))),$(PWD))
+prefix_map := $(patsubst %,-ffile-prefix-map=%=.,$(sort $(built_in)))
+lib_flags += $(prefix_map)
 
 # What URING=0 leaves out: the file that defines spool_uring, and the programs that include its header.
 uring_files := $(if $(uring),,lib/uring.c $(shell grep -lE '^.include [<"].*uring' tests/*.c tools/*/*.c))
@@ -62,7 +69,7 @@ sources = $(filter-out $(uring_files),$(wildcard $1))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(sources))
 programs = $(patsubst $(dir $1)%.c,$(BUILD)/$2%,$(sources))
 
-lib_objects := $(call objects,lib/*.c)
+lib_objects := $(sort $(call objects,lib/*.c))
 tests := $(call programs,tests/test_*.c,tests/)
 stresses := $(call programs,tests/stress*.c,tests/)
 soak := $(BUILD)/tests/soak/soak
@@ -129,7 +136,7 @@ $(BUILD)/tools/%.o: tools/%.c | $(before)
 $(BUILD)/libspool.a: $(lib_objects)
 	$(call say,AR,$@)
 	@rm -f $@
-	$(quiet)$(AR) rcs $@ $^
+	$(quiet)$(AR) rcsD $@ $^
 
 # Not every linker accepts a version for a symbol that is not there.
 $(BUILD)/libspool.map: lib/libspool.map
@@ -264,6 +271,16 @@ $(uvserver): tools/bench/server/uvserver.c tools/examples/wordcount.h
 bench-server: $(BUILD)/wordserver $(if $(filter bench-server,$(MAKECMDGOALS)),$(if \
 	$(shell $(PKG_CONFIG) --exists libuv && echo yes),$(uvserver)))
 
+# bash looks for the completion of a command by its name.
+completion := $(BUILD)/completions/spool
+installed += $(completion):$(datadir)/bash-completion/completions
+
+$(completion): tools/spool/completion.bash
+	@mkdir -p $(@D)
+	$(quiet)cp $< $@
+
+install: $(completion)
+
 # Paths below the prefix are written relative to it, so that pkg-config --define-prefix can move them.
 $(BUILD)/spool.pc: spool.pc.in FORCE
 	@mkdir -p $(@D)
@@ -297,6 +314,18 @@ uninstall:
 
 clean:
 	rm -rf $(BUILD)
+
+# The same bytes for the same commit, also from an unpacked one.
+dist := $(BUILD)/spool-$(version).tar.xz
+
+.PHONY: dist deb
+dist:
+	$(call say,DIST,$(dist))
+	@mkdir -p $(BUILD)
+	$(quiet)tools/dist $(dist) spool-$(version)
+
+deb: dist
+	$(quiet)tools/deb $(dist) $(BUILD)/deb
 
 tool_env = CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' URING='$(URING)'
 # Tests ask for more memory than there is and expect an error, as from the C library.
@@ -387,10 +416,13 @@ help:
 	'  deps-bench   deps, and the peers' \
 	'  deps-loops   deps, and the event loops that tests/loops.sh plugs spool into' \
 	'  bench-NAME   a benchmark of tools/bench: $(bench_runs)' \
+	'  dist         $(dist), with reproducible bytes' \
+	'  deb          Debian packages from it, in $(BUILD)/deb; see tools/debian' \
 	'  clean        remove $(BUILD)/' \
-	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix libdir includedir mandir BUILD' \
+	'Variables: CC CXX AR PKG_CONFIG CFLAGS CPPFLAGS LDFLAGS DESTDIR prefix bindir libdir includedir mandir BUILD' \
 	'  V=1          show the commands' \
 	'  WERROR=1     warnings are errors' \
+	'  datadir=DIR  for the completion of the command spool; default $$prefix/share' \
 	'  URING=0      build without liburing: no spool_uring, no spool/uring.h, nothing else missing' \
 	'  URING_CFLAGS URING_LIBS  where liburing is; pkg-config is asked unless they are set' \
 	'  SAN=LIST     build with sanitizers, for example SAN=address,undefined or SAN=thread'
