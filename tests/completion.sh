@@ -69,11 +69,12 @@ timeout 60 sh -c 'until grep -q libspool /proc/$1/maps; do sleep 0.01; done' sh 
 suite() {
     test_is "$1subcommands" exactly 'dump ps top trace' spool ''
     test_is "$1subcommand" exactly 'top trace' spool t
-    test_is "$1options" exactly '-- --json -p' spool dump -
+    test_is "$1options" exactly '-- --json -o -p' spool trace -
+    test_is "$1options_of_top" exactly '--json -d -n' spool top -
     test_is "$1option" exactly '--json' spool ps --j
-    test_is "$1pids" one_is $mapped spool dump -p ''
-    test_is "$1pids_of_others" none_is $$ spool dump -p ''
-    test_is "$1pid" one_is $mapped spool dump -p "${mapped%?}"
+    test_is "$1pids" one_is $mapped spool dump ''
+    test_is "$1pids_of_others" none_is $$ spool dump ''
+    test_is "$1pid" one_is $mapped spool trace -p "${mapped%?}"
     test_is "$1command" one_is mkdir spool trace -- mkdi
 }
 

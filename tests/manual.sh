@@ -139,7 +139,12 @@ blocks_of() {
 # The first program of the README waits for Enter.
 does_what_it_shows() {
     grep -q '^int main(' "$1" || { echo 'it is not a whole program' && return 1; }
-    $CC $strict -Iinclude $uring_cflags -o "$tmp/program" "$1" "$BUILD/libspool.a" -pthread $uring_libs || return
+    uv=''
+    if grep -q '<uv\.h>' "$1"; then
+        uv=$("$PKG_CONFIG" --cflags --libs libuv 2>/dev/null) ||
+            { echo 'libuv is missing ("make deps-loops" installs it)' && return 77; }
+    fi
+    $CC $strict -Iinclude $uring_cflags -o "$tmp/program" "$1" "$BUILD/libspool.a" -pthread $uring_libs $uv || return
     echo | timeout 60 "$tmp/program" >"$tmp/said" 2>&1
     status=$?
     cat "$tmp/said"

@@ -34,20 +34,25 @@ _spool() {
         esac
     done
 
-    if [ "$previous" = -p ]; then
-        mapfile -t COMPREPLY < <(compgen -W "$(_spool_pids)" -- "$word")
-        return
-    fi
-    case $word in
-    -*) mapfile -t COMPREPLY < <(compgen -W '--json -p --' -- "$word") ;;
+    local options=''
+    case $command in
+    '') options='ps top dump trace' ;;
+    ps | dump) options=--json ;;
+    top) options='--json -d -n' ;;
+    trace) options='--json -o -p --' ;;
+    esac
+    case $previous in
+    -o) compopt -o default 2>/dev/null && return ;;
+    -d | -n) return ;;
+    -p) options=$(_spool_pids) ;;
     *)
-        if [ -z "$command" ]; then
-            mapfile -t COMPREPLY < <(compgen -W 'ps top dump trace' -- "$word")
-        else
-            mapfile -t COMPREPLY < <(compgen -W '--json -p --' -- "$word")
-        fi
+        case $command:$word in
+        :* | trace:* | *:-*) ;;
+        *) options=$(_spool_pids) ;;
+        esac
         ;;
     esac
+    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
 }
 
 complete -F _spool spool
