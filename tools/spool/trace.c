@@ -32,6 +32,7 @@ static struct thread {
     char begun[512];    /* a call that is not finished: its text */
     uintptr_t sleeps_on; /* a futex */
     unsigned long since; /* the order in which they went to sleep */
+    uintptr_t woken_on;  /* what it slept on until just now, if nobody was seen so far who woke it */
 } threads[THREADS_MAX];
 static unsigned n_threads;
 static unsigned long n_sleeps;
@@ -207,9 +208,15 @@ static void name_sleepers(const struct process *p, uintptr_t word, long n, char 
             if (threads[i].process == p && threads[i].sleeps_on == word && threads[i].since > after &&
                 (!first || threads[i].since < first->since))
                 first = &threads[i];
+        /* Or it was on its way before the call that woke it had returned. */
+        for (unsigned i = 0; i < n_threads && !first; i++)
+            if (threads[i].process == p && threads[i].woken_on == word) {
+                threads[i].woken_on = 0;
+                first = &threads[i];
+            }
         if (!first)
             return;
-        after = first->since;
+        after = first->sleeps_on ? first->since : after;
         int more = snprintf(ret + len, bytes - len, "%s%s", len ? ", " : "", first->name);
         if (more < 0 || (size_t)more >= bytes - len)
             return;
@@ -236,12 +243,9 @@ static bool tell_futex(struct thread *t, const char *call, char *ret, size_t byt
     const char *result = result_of(call), *wake = strstr(call, "FUTEX_WAKE");
     if (!wake) {
         bool sleeps = !result;
-        if (sleeps) {
-            t->sleeps_on = word;
-            t->since = ++n_sleeps;
-        } else {
-            t->sleeps_on = 0;
-        }
+        t->woken_on = !sleeps && t->sleeps_on == word && result[0] == '0' ? word : 0;
+        t->sleeps_on = sleeps ? word : 0;
+        t->since = ++n_sleeps;
         describe(&m, who, sizeof who);
         snprintf(ret, bytes, "%s: %s", who,
                  sleeps                       ? "sleeps"
@@ -357,7 +361,7 @@ static bool tell_epoll(struct thread *t, const char *call, char *ret, size_t byt
         return true;
     }
     if (!result) {
-        snprintf(ret, bytes, "%s: sleeps", who);
+        snprintf(ret, bytes, "%s: waits", who);
         return true;
     }
     if (atol(result) > 0 && m.what.wait == SPOOL__IN_SELECT) {
@@ -370,10 +374,32 @@ static bool tell_epoll(struct thread *t, const char *call, char *ret, size_t byt
     return true;
 }
 
+/* A look at one descriptor, or a wait for one. */
+static bool tell_poll(struct thread *t, const char *call, char *ret, size_t bytes)
+{
+    int fd;
+    char name[64];
+    struct meaning m;
+    const char *result = result_of(call);
+    if (sscanf(call, "ppoll([{fd=%d,", &fd) != 1)
+        return false;
+    if (find_in(t->process, 0, fd, &m) && m.what.wait == SPOOL__IN_LANE)
+        snprintf(name, sizeof name, "%s", lane_name(m.look, m.what.what));
+    else
+        snprintf(name, sizeof name, "fd %d", fd);
+    if (!strstr(call, "tv_sec=0, tv_nsec=0}"))
+        snprintf(ret, bytes, "waits for %s: %s", name, !result ? "sleeps" : "woken");
+    else if (result)
+        snprintf(ret, bytes, "looks at %s: %s", name, atol(result) > 0 ? "ready" : "nothing");
+    else
+        return false;
+    return true;
+}
+
 static bool tell(struct thread *t, const char *call, char *ret, size_t bytes)
 {
     return tell_futex(t, call, ret, bytes) || tell_write(t, call, ret, bytes) || tell_read(t, call, ret, bytes) ||
-           tell_epoll(t, call, ret, bytes);
+           tell_epoll(t, call, ret, bytes) || tell_poll(t, call, ret, bytes);
 }
 
 /* ---- Lines ---------------------------------------------------------------------------------------------------- */
