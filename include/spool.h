@@ -253,7 +253,8 @@ enum spool_order {
 
 /*
  * Makes an empty select. It owns an epoll descriptor. -EINVAL, -ENOMEM, -EMFILE, -ENFILE.
- * spool_select_free drops it with its references to channels and returns NULL; NULL is accepted.
+ * spool_select_free drops it with its references to channels and returns NULL; NULL is accepted. After a fork the child
+ * can only free it, which the parent does not notice.
  */
 int spool_select_new(spool_select **ret) SPOOL_MUST_USE;
 spool_select *spool_select_free(spool_select *sel);

@@ -55,7 +55,8 @@ static void remove_from_set(struct spool_select *s, struct watch *w)
     if (!w->in_set || w->offer)
         return;
     /* The kernel has dropped it already if the user closed the descriptor. */
-    (void)spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_DEL, w->fd, 0, 0);
+    if (!s->is_copy)
+        (void)spool__sys_epoll_ctl(s->epoll, EPOLL_CTL_DEL, w->fd, 0, 0);
     if (w->fd != w->key_fd)
         (void)spool__sys_close(w->fd);
     w->fd = w->key_fd;
@@ -419,6 +420,7 @@ int spool_select_new(spool_select **ret)
         spool__sys_free(s);
         return epoll;
     }
+    s->pid = spool__sys_getpid();
     s->epoll = epoll;
     s->own_fd = s->party.fd = s->first_listed = s->last_listed = NONE;
     s->random = 2463534242u;
@@ -432,6 +434,7 @@ spool_select *spool_select_free(spool_select *sel)
     if (!sel)
         return NULL;
     spool__registry_remove(sel->entry);
+    sel->is_copy = sel->pid != spool__sys_getpid();
     for (int i = 0; i < sel->n_watches; i++)
         if (sel->watches[i].kind != UNUSED)
             give_up_watch(sel, &sel->watches[i]);

@@ -55,6 +55,8 @@ struct kase {
 
 struct spool_select {
     uint32_t entry; /* in the registry */
+    int pid;        /* of the process that made it */
+    bool is_copy;   /* a child's, to be freed: what is in the epoll set, which is not copied, stays for its parent */
     int epoll;
     int own_fd; /* in the set for spool_select_poll_fd: readable while cases are known to be ready; NONE before */
     bool own_raised;

@@ -240,6 +240,42 @@ START_TEST(closing_in_the_child_is_its_own)
 }
 END_TEST
 
+static void *wait_in_select(void *arg)
+{
+    must_be(spool_select_wait(arg, -1), 0);
+    return NULL;
+}
+
+/* The epoll set is shared by both: what the child gives up goes on to wake the parent. */
+START_TEST(a_select_is_freed_in_the_child)
+{
+    static const size_t capacities[] = {1, SPOOL_UNBOUNDED, 0};
+    spool_chan *chan = chan_of(capacities[_i]), *other = chan_of(1);
+    spool_select *sel = select_of();
+    uint64_t elem = 7, got = 0;
+    pthread_t waiter;
+    must_be(spool_select_get(sel, chan, &got), 0);
+    must_be(spool_select_get(sel, other, &got), 1);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHILD_MUST(spool_select_free(sel) == NULL);
+        spool_unref(chan);
+        spool_unref(other);
+        child_end();
+    }
+    child_must_succeed(pid);
+    must_be(pthread_create(&waiter, NULL, wait_in_select, sel), 0);
+    must_be(spool_put_for(chan, &elem, DEADLINE), 0);
+    must_be(pthread_join(waiter, NULL), 0);
+    must_be(got, 7);
+    spool_select_free(sel);
+    spool_unref(chan);
+    spool_unref(other);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fork");
@@ -250,5 +286,6 @@ int main(void)
     tcase_add_test(tc, forked_while_another_thread_names);
     tc = case_new(suite, "close");
     tcase_add_loop_test(tc, closing_in_the_child_is_its_own, 0, 3);
+    tcase_add_loop_test(tc, a_select_is_freed_in_the_child, 0, 3);
     return run_suite(suite, "fork");
 }
