@@ -17,8 +17,11 @@ space := $(empty) $(empty)
 # Empty with URING=0: spool_uring and its header are left out, and liburing is not needed.
 uring := $(filter-out 0,$(or $(URING),1))
 
+# Empty with PROBES=0: no static probes. Without <sys/sdt.h> there are none either.
+probes := $(filter-out 0,$(or $(PROBES),1))
+
 # A sanitizer changes every object, so it has a folder of its own; the library without spool_uring is another one.
-BUILD = build$(if $(uring),,/no-uring)$(if $(SAN),/$(subst $(comma),-,$(SAN)))
+BUILD = build$(if $(uring),,/no-uring)$(if $(probes),,/no-probes)$(if $(SAN),/$(subst $(comma),-,$(SAN)))
 CFLAGS ?= -O2 -g
 
 version := $(subst $(space),.,$(strip $(shell sed -n 's/^.define SPOOL_VERSION_[A-Z]* //p' include/spool.h)))
@@ -43,7 +46,7 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if
 sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 common = $(warnings) $(sanitize) -pthread -Iinclude $(URING_CFLAGS)
 
-lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16)
+lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16) $(if $(probes),-DSPOOL_PROBES)
 test_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib -Itests $(cx16) $(check_cflags)
 # Examples and benchmarks are compiled as a user's program is: no feature macros, no internal headers.
 example_flags = $(common) -std=gnu11
@@ -363,6 +366,7 @@ help:
 	'  V=1          show the commands' \
 	'  WERROR=1     warnings are errors' \
 	'  URING=0      build without liburing: no spool_uring, no spool/uring.h, nothing else missing' \
+	'  PROBES=0     no static probes (lib/probe.h); there are none either without <sys/sdt.h>' \
 	'  URING_CFLAGS URING_LIBS  where liburing is; pkg-config is asked unless they are set' \
 	'  SAN=LIST     build with sanitizers, for example SAN=address,undefined or SAN=thread'
 

@@ -92,8 +92,10 @@ exports_the_headers() {
     test -s expected && diff expected exported
 }
 
+# But for what <sys/sdt.h> counts the probes' addresses from: weak, hidden, and the same in every file that has probes.
 archive_keeps_to_its_names() {
-    nm -g --defined-only "$archive" | awk 'NF == 3 && $3 !~ /^spool_/ { print; bad = 1 } END { exit bad }'
+    nm -g --defined-only "$archive" |
+        awk 'NF == 3 && $3 !~ /^spool_/ && $3 != "_.stapsdt.base" { print; bad = 1 } END { exit bad }'
 }
 
 soname_is_right() {
