@@ -9,6 +9,7 @@ prefix = /usr/local
 libdir = $(prefix)/lib
 includedir = $(prefix)/include
 pkgconfigdir = $(libdir)/pkgconfig
+datadir = $(prefix)/share
 
 comma := ,
 empty :=
@@ -79,10 +80,12 @@ queue_peers := $(addprefix $(BUILD)/bench/queues/,glib zmq nng)
 # Not in check: it needs compilers and emulators of other processors.
 scripts := $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh))) $(wildcard tests/models/run)
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
+# Of this name gdb loads it with the library: from the folder of the library's own path below its auto-load folder.
+gdb_script := $(BUILD)/$(realname)-gdb.py
 
 # What install copies and uninstall removes, as file:folder.
 installed := include/spool.h:$(includedir) $(if $(uring),include/spool/uring.h:$(includedir)/spool) \
-	$(libs:%=%:$(libdir)) $(BUILD)/spool.pc:$(pkgconfigdir)
+	$(libs:%=%:$(libdir)) $(BUILD)/spool.pc:$(pkgconfigdir) $(gdb_script):$(datadir)/gdb/auto-load$(libdir)
 
 # "make -j deps check" must not compile before deps is done.
 before := $(filter deps,$(MAKECMDGOALS))
@@ -255,7 +258,11 @@ $(BUILD)/spool.pc: spool.pc.in FORCE
 		-e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
 		-e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' $< >$@
 
-install: all $(BUILD)/spool.pc
+$(gdb_script): tools/gdb/libspool-gdb.py
+	@mkdir -p $(@D)
+	$(quiet)cp $< $@
+
+install: all $(BUILD)/spool.pc $(gdb_script)
 	$(quiet)set -e; for f in $(installed); do \
 		from=$${f%%:*} to="$(DESTDIR)$${f#*:}"; \
 		printf '  INSTALL %s\n' "$$to/$${from##*/}"; \

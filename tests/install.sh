@@ -75,6 +75,7 @@ $2/$3/libspool.so libspool.so.$major
 $2/$3/libspool.so.$major libspool.so.$version
 $2/$3/libspool.so.$version
 $2/$3/pkgconfig/spool.pc
+$2/share/gdb/auto-load${2:+/}${2:-$1}/$3/libspool.so.$version-gdb.py
 EOF
     sed -i 's,^/,,; /^$/d' expected
     diff expected listed && cmp "$tree/include/spool.h" "$1/$2/include/spool.h" &&
