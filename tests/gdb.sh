@@ -59,7 +59,7 @@ at_breakpoint() {
         -ex 'break parked' -ex run -ex 'echo \n----\n' "$@" -ex kill "$tmp/parked" >"$tmp/said" 2>"$tmp/error" </dev/null
     sed -e '1,/^----$/d' -e '/^\[Inferior .* killed\]$/d' "$tmp/said" | sed -E \
         -e 's/0x[0-9a-f]+/ADDRESS/g' -e 's/fd [0-9]+/fd N/g' -e 's/[0-9]+ -$/N -/' -e 's/- [0-9]+$/- N/' \
-        -e 's/^([2-6] +)[0-9]+/\1LWP/' -e 's/  +/  /g'
+        -e 's/^([2-7] +)[0-9]+/\1LWP/' -e 's/  +/  /g'
     cat "$tmp/error" >&2
 }
 
@@ -87,7 +87,7 @@ $2 = ADDRESS {"full", bounded, 2 of 2, open, 1 thread, 1 select wait to put, put
 $3 = ADDRESS {"unbounded", unbounded, 20000, open}
 $4 = ADDRESS {"rendezvous", rendezvous, open, 1 thread wait to get}
 $5 = ADDRESS {"closed", bounded, 1 of 5, closed}
-$6 = ADDRESS {"pair", one end of a pair, bounded, 0 of 4, open, fd N}
+$6 = ADDRESS {"pair", one end of a pair, bounded, 4 of 4, open, 1 thread wait to put, fd N}
 $7 = ADDRESS {"pair", one end of a pair, bounded, 1 of 4, open}
 $8 = {chan = ADDRESS {"typed", bounded, 1 of 16, open}}
 $9 = ADDRESS {"hourly", timer, open, fd N}
@@ -113,7 +113,7 @@ ADDRESS  ADDRESS  unbounded  unbounded  20000  open  -  -  - -
 ADDRESS  ADDRESS  closed  bounded  1 of 5  closed  -  -  - -
 ADDRESS  ADDRESS  tokens  bounded  1 of 3  open  -  -  - -
 ADDRESS  ADDRESS  -  unbounded  1  closed  -  -  - -
-ADDRESS  ADDRESS  pair  pair, bounded  0 of 4  open  -  -  N -
+ADDRESS  ADDRESS  pair  pair, bounded  4 of 4  open  -  1 thread  N -
 ADDRESS  ADDRESS  pair  pair, bounded  1 of 4  open  -  -  - -
 ADDRESS  ADDRESS  typed  bounded  1 of 16  open  -  -  - -
 ADDRESS  ADDRESS  hourly  timer  ?  open  in the kernel  -  N -
@@ -124,13 +124,17 @@ ADDRESS  ADDRESS  full  bounded  2 of 2  open  -  1 thread, 1 select  - N
 ADDRESS  ADDRESS  tokens  bounded  1 of 3  open  -  -  - -
 END
 
-says gdb_waits 'spool waits' <<'END'
+# The word that it sleeps on tells which end of a pair a thread uses.
+says gdb_waits 'spool waits' \
+    'python print("%x" % int(gdb.parse_and_eval("right")) in gdb.execute("spool waits", to_string=True))' <<'END'
 THREAD  LWP  NAME  CALL  FOR
 2  LWP  parked  get  "bounded" ADDRESS
 3  LWP  parked  put  "full" ADDRESS
 4  LWP  parked  get  "rendezvous" ADDRESS
 5  LWP  parked  get  "hourly" ADDRESS
-6  LWP  parked  select  ADDRESS: epoll fd N, cases 0 get "bounded", 1 put "full", 2 get "pair" (off), 3 fd N
+6  LWP  parked  put  "pair" ADDRESS
+7  LWP  parked  select  ADDRESS: epoll fd N, cases 0 get "bounded", 1 put "full", 2 get "pair" (off), 3 fd N
+True
 END
 
 says gdb_selection_stays 'python [t for t in gdb.selected_inferior().threads() if t.num == 3][0].switch()' \

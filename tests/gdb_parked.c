@@ -45,6 +45,11 @@ static int get_timer(void)
     return spool_get(timer, &value);
 }
 
+static int put_pair(void)
+{
+    return spool_put(right, &value);
+}
+
 static int select_some(void)
 {
     return spool_select_wait(waiting, -1);
@@ -129,6 +134,8 @@ static void fill_channels(void)
     need(spool_put(server.queues[1], &value), "spool_put");
     need(spool_close(server.queues[1]), "spool_close");
     need(spool_put(left, &value), "spool_put");
+    while (spool_try_put(right, &value) == 0)
+        ;
     need(jobs_put(typed, &job), "jobs_put");
     need(spool_put(server.queues[0], NULL), "spool_put");
     need(spool_fd(bounded), "spool_fd");
@@ -149,8 +156,8 @@ static void make_select(void)
 
 int main(void)
 {
-    static struct sleeper sleepers[] = {
-        {get_bounded, 0}, {put_full, 0}, {get_rendezvous, 0}, {get_timer, 0}, {select_some, 0}};
+    static struct sleeper sleepers[] = {{get_bounded, 0}, {put_full, 0}, {get_rendezvous, 0},
+                                        {get_timer, 0},   {put_pair, 0}, {select_some, 0}};
     alarm(600);
     garbage = (spool_chan *)(void *)&value;
     make_channels();
