@@ -88,8 +88,22 @@ no_semaphore() {
     readelf -n "$BUILD/libspool.so" | awk '/Semaphore:/ && $NF !~ /^0x0+$/ { print; bad = 1 } END { exit bad }'
 }
 
+# What tools/probes/uprobes makes of them: a line for each place, in which every field has what the kernel can read.
+become_events() {
+    readelf -n "$BUILD/libspool.so" | grep -c 'Provider: spool$' >"$tmp/expected"
+    tools/probes/uprobes --print "$BUILD/libspool.so" >"$tmp/lines" || return
+    awk '
+        { ok = $1 ~ /^p:spool\/[a-z]+$/ && $2 ~ /:0x[0-9a-f]+$/ && NF > 3 }
+        { for (i = 3; i <= NF; i++) ok = ok && $i ~ /^[a-z]+=(%[a-z0-9]+|[-+][0-9]+\(%[a-z0-9]+\)|\\[0-9]+):[a-z0-9]+$/ }
+        !ok { print >"/dev/stderr"; bad = 1 }
+        END { print NR; exit bad }' "$tmp/lines" | diff "$tmp/expected" -
+}
+
 test_is probes_are_there are_there
 test_is probes_without_semaphores no_semaphore
+if [ "$(uname -m)" = x86_64 ]; then
+    test_is probes_become_events become_events
+fi
 
 skip_gdb() {
     echo "skip probes_in_gdb $*"
