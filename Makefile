@@ -47,7 +47,8 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if
 sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 common = $(warnings) $(sanitize) -pthread -Iinclude $(URING_CFLAGS)
 
-lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16) $(if $(probes),-DSPOOL_PROBES)
+lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16) \
+	$(if $(probes),-DSPOOL_PROBES)
 test_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib -Itests $(cx16) $(check_cflags)
 # Examples and benchmarks are compiled as a user's program is: no feature macros, no internal headers.
 example_flags = $(common) -std=gnu11

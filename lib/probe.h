@@ -12,7 +12,7 @@
  * spool_chan * of the channel. Its first word is the address of the channel's core, which has the name:
  * spool__core.name, 40 bytes from its beginning where pointers have 8.
  *
- *   put, get  lane, handle, n        n elements were put or got, after whoever waited for them was woken
+ *   put, get  lane, handle, n        n elements were put or got; the wakes for it may be told of before or after
  *   park      lane, side, deadline   a thread goes to sleep in a get (side 0) or put (1), until the deadline, in
  *                                    nanoseconds of CLOCK_MONOTONIC; INT64_MAX: for ever
  *   wake      lane, side, who, n, calls

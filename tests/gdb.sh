@@ -57,10 +57,15 @@ at_breakpoint() {
     timeout 300 gdb -nx -batch -iex "add-auto-load-safe-path $tmp" \
         -iex "add-auto-load-scripts-directory $tmp/usr/share/gdb/auto-load" -iex 'set confirm off' -iex 'set width 0' \
         -ex 'break parked' -ex run -ex 'echo \n----\n' "$@" -ex kill "$tmp/parked" >"$tmp/said" 2>"$tmp/error" </dev/null
+    without_what_varies
+    cat "$tmp/error" >&2
+}
+
+# What it said behind the first line ----, without addresses and numbers that are of this run.
+without_what_varies() {
     sed -e '1,/^----$/d' -e '/^\[Inferior .* killed\]$/d' "$tmp/said" | sed -E \
         -e 's/0x[0-9a-f]+/ADDRESS/g' -e 's/fd [0-9]+/fd N/g' -e 's/[0-9]+ -$/N -/' -e 's/- [0-9]+$/- N/' \
         -e 's/^([2-7] +)[0-9]+/\1LWP/' -e 's/  +/  /g'
-    cat "$tmp/error" >&2
 }
 
 # says NAME COMMAND ...: what is expected comes on standard input.
@@ -77,17 +82,18 @@ same() {
 test_is gdb_build build
 [ $failed -eq 0 ] || exit 1
 if ! readelf -S "$tmp/usr/lib/libspool.so" | grep -q '\.debug_info'; then
-    skip_all 'the library was built without -g'
+    echo 'skip gdb_prints the library was built without -g'
+    exit $failed
 fi
 
 says gdb_prints_channels 'p bounded' 'p full' 'p unbounded' 'p rendezvous' 'p closed' 'p left' 'p right' 'p typed' \
     'p timer' 'p child' 'p server' 'p garbage' 'p nothing' 'p bounded->core' <<'END'
-$1 = ADDRESS {"bounded", bounded, 0 of 8, open, 1 thread, 1 select wait to get, fd N}
-$2 = ADDRESS {"full", bounded, 2 of 2, open, 1 thread, 1 select wait to put, put fd N}
+$1 = ADDRESS {"bounded", bounded, 0 of 8, open, 1 thread, 1 select waiting to get, fd N}
+$2 = ADDRESS {"full", bounded, 2 of 2, open, 1 thread, 1 select waiting to put, put fd N}
 $3 = ADDRESS {"unbounded", unbounded, 20000, open}
-$4 = ADDRESS {"rendezvous", rendezvous, open, 1 thread wait to get}
+$4 = ADDRESS {"rendezvous", rendezvous, open, 1 thread waiting to get}
 $5 = ADDRESS {"closed", bounded, 1 of 5, closed}
-$6 = ADDRESS {"pair", one end of a pair, bounded, 4 of 4, open, 1 thread wait to put, fd N}
+$6 = ADDRESS {"pair", one end of a pair, bounded, 4 of 4, open, 1 thread waiting to put, fd N}
 $7 = ADDRESS {"pair", one end of a pair, bounded, 1 of 4, open}
 $8 = {chan = ADDRESS {"typed", bounded, 1 of 16, open}}
 $9 = ADDRESS {"hourly", timer, open, fd N}
@@ -95,7 +101,7 @@ $10 = ADDRESS {"child", child, open, fd N}
 $11 = {name = ADDRESS, queues = {ADDRESS {"tokens", bounded, 1 of 3, open}, ADDRESS {channel ADDRESS, unbounded, 1, closed}}}
 $12 = ADDRESS
 $13 = (spool_chan *) ADDRESS
-$14 = ADDRESS {"bounded", bounded, 0 of 8, open, 1 thread, 1 select wait to get, fd N}
+$14 = ADDRESS {"bounded", bounded, 0 of 8, open, 1 thread, 1 select waiting to get, fd N}
 END
 
 says gdb_prints_selects 'p waiting' 'spool selects' <<'END'
@@ -142,6 +148,20 @@ says gdb_selection_stays 'python [t for t in gdb.selected_inferior().threads() i
     'python print("thread", gdb.selected_thread().num, "frame", gdb.selected_frame().level())' <<'END'
 thread 3 frame 1
 END
+
+# A core file says the same.
+core_says_the_same() {
+    at_breakpoint 'spool channels' 'spool selects' 'echo ----\n' "generate-core-file $tmp/core" >"$tmp/got" || return
+    sed '/^----$/,$d' "$tmp/got" >"$tmp/expected"
+    [ -s "$tmp/core" ] || { cat "$tmp/got" && return 1; }
+    gdb -nx -batch -iex "add-auto-load-safe-path $tmp" -iex "add-auto-load-scripts-directory $tmp/usr/share/gdb/auto-load" \
+        -iex 'set width 0' -ex 'echo \n----\n' -ex 'spool channels' -ex 'spool selects' "$tmp/parked" "$tmp/core" \
+        >"$tmp/said" 2>"$tmp/error" </dev/null
+    without_what_varies >"$tmp/got"
+    diff "$tmp/expected" "$tmp/got"
+}
+
+test_is gdb_core core_says_the_same
 
 if command -v strip >/dev/null; then
     strip -g "$(realpath "$tmp/usr/lib/libspool.so")"

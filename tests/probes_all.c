@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /*
- * For probes.sh: one thing after the other that the static probes tell of. Says first which addresses are what: handles,
+ * For probes.sh: one thing after the other that the probes tell of. Says first which addresses are what: handles,
  * and the lanes that they get from, which stand behind their first word; and then what comes next.
  */
 #include "strace_mark.h"

@@ -19,7 +19,7 @@ import gdb
 
 GET, PUT = 0, 1
 RING, CHAIN, MEET, SOURCE = range(4)
-MANY = 1 << 20  # slots of an unbounded channel that are looked at
+MANY = 1 << 20  # slots of an unbounded channel that are looked at; cases of a select
 
 
 class NoTypes(gdb.GdbError):
@@ -219,7 +219,7 @@ class Core:
         said.append('closed' if closed else 'open')
         for side, what in ((GET, 'to get'), (PUT, 'to put')):
             if lane.waiting(side) not in ('-', 'in the kernel'):
-                said.append('%s wait %s' % (lane.waiting(side), what))
+                said.append('%s waiting %s' % (lane.waiting(side), what))
         for side, what in ((GET, 'fd'), (PUT, 'put fd')):
             if lane.fd(side) >= 0:
                 said.append('%s %d' % (what, lane.fd(side)))
@@ -237,11 +237,11 @@ class Select:
         try:
             s = at(value, 'struct spool_select')
             sizes = [int(s[m]) for m in ('n_cases', 'cap_cases', 'n_watches', 'cap_watches')]
-            if not 0 <= sizes[0] <= sizes[1] <= 1 << 24 or not 0 <= sizes[2] <= sizes[3] <= 1 << 24 or int(s['epoll']) < 0:
+            if not (0 <= sizes[0] <= sizes[1] <= MANY and 0 <= sizes[2] <= sizes[3] <= MANY) or int(s['epoll']) < 0:
                 return None
             found = Select(s)
             found.cores()
-            return found if int(s['order']) in (0, 1) else None
+            return found if int(s['order']) in (0, 1) and int(s['random']) else None
         except gdb.MemoryError:
             return None
 
@@ -257,7 +257,8 @@ class Select:
             watch = self.watch(case)
             if int(watch['chan']):
                 core = Core.of(watch['chan'])
-                what = ('get ' if int(watch['kind']) == 1 else 'put ') + (core.label() if core else 'what is no channel')
+                what = 'get ' if int(watch['kind']) == 1 else 'put '
+                what += core.label() if core else 'what is no channel'
             else:
                 what = 'fd %d' % int(watch['key_fd'])
             yield i, what, bool(case['on'])
@@ -437,8 +438,10 @@ def wait_of(thread, cores, selects):
             if inside:
                 break
             continue
-        inside = True
         name = frame.name() or ''
+        if name == 'await_job':
+            return '-', 'another function from spool_go'
+        inside = inside or name.startswith('spool_')
         # The outermost of them, unless the compiler made a jump of its call.
         call = name if name.startswith('spool_') and not name.startswith('spool__') else call
         for value in variable(frame, 'sel', 's'):
@@ -451,6 +454,8 @@ def wait_of(thread, cores, selects):
             side = next((int(value) for value in variable(frame, 'side')), side)
     if not inside:
         return None
+    if call == 'spool_go_wait':
+        return call, 'all functions of spool_go to return'
     select = select or next((s for s in selects if s.epoll == first), None)
     if select:
         return 'select', '0x%x: %s' % (select.address, select.describe())
@@ -525,7 +530,7 @@ class Selects(gdb.Command):
 
 
 class Waits(gdb.Command):
-    """Shows which thread waits in which call of the library, and for which channel or select."""
+    """Shows which thread is in which call of the library, and for which channel or select it waits there."""
 
     def __init__(self):
         super().__init__('spool waits', gdb.COMMAND_DATA)
