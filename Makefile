@@ -20,8 +20,11 @@ space := $(empty) $(empty)
 # Empty with URING=0: spool_uring and its header are left out, and liburing is not needed.
 uring := $(filter-out 0,$(or $(URING),1))
 
+# Empty with PROBES=0: no static probes. Without <sys/sdt.h> there are none either.
+probes := $(filter-out 0,$(or $(PROBES),1))
+
 # A sanitizer changes every object, so it has a folder of its own; the library without spool_uring is another one.
-BUILD = build$(if $(uring),,/no-uring)$(if $(SAN),/$(subst $(comma),-,$(SAN)))
+BUILD = build$(if $(uring),,/no-uring)$(if $(probes),,/no-probes)$(if $(SAN),/$(subst $(comma),-,$(SAN)))
 CFLAGS ?= -O2 -g
 
 version := $(subst $(space),.,$(strip $(shell sed -n 's/^.define SPOOL_VERSION_[A-Z]* //p' include/spool.h)))
@@ -46,7 +49,8 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if
 sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 common = $(warnings) $(sanitize) -pthread -Iinclude $(URING_CFLAGS)
 
-lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16)
+lib_flags = $(common) -std=c11 -D_GNU_SOURCE -include lib/export.h -fvisibility=hidden -fPIC $(cx16) \
+	$(if $(probes),-DSPOOL_PROBES)
 inner_flags = $(common) -std=c11 -D_GNU_SOURCE -Ilib $(cx16)
 test_flags = $(inner_flags) -Itests $(check_cflags)
 # Examples and benchmarks are compiled as a user's program is: no feature macros, no internal headers.
@@ -88,6 +92,8 @@ queue_peers := $(addprefix $(BUILD)/bench/queues/,glib zmq nng)
 # Not in check: it needs compilers and emulators of other processors.
 scripts := $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh))) $(wildcard tests/models/run)
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
+# Of this name gdb loads it with the library: from the folder of the library's own path below its auto-load folder.
+gdb_script := $(BUILD)/$(realname)-gdb.py
 
 # The manual. A page names the functions that it describes by .Nm; each but the first gets a page that points to it.
 pages := $(filter-out $(if $(uring),,%/spool_uring.3),$(wildcard lib/man/*.[1-9]))
@@ -97,6 +103,7 @@ aliases := $(patsubst %,$(BUILD)/man/%.3,$(filter-out $(basename $(notdir $(page
 # What install copies and uninstall removes, as file:folder.
 installed := include/spool.h:$(includedir) $(if $(uring),include/spool/uring.h:$(includedir)/spool) \
 	$(libs:%=%:$(libdir)) $(tool):$(bindir) $(BUILD)/spool.pc:$(pkgconfigdir) \
+	$(gdb_script):$(datadir)/gdb/auto-load$(libdir) \
 	$(foreach page,$(pages) $(aliases),$(page):$(mandir)/man$(subst .,,$(suffix $(page))))
 
 # "make -j deps check" must not compile before deps is done.
@@ -294,7 +301,11 @@ $(aliases): $(BUILD)/man/%.3: $(pages) Makefile
 	$(quiet)page=$$(grep -lx '\.Nm $*\( ,\)\{0,1\}' $(filter %.3,$(pages))) || exit; \
 		echo ".so man3/$${page##*/}" >$@
 
-install: all $(BUILD)/spool.pc $(aliases)
+$(gdb_script): tools/gdb/libspool-gdb.py
+	@mkdir -p $(@D)
+	$(quiet)cp $< $@
+
+install: all $(BUILD)/spool.pc $(aliases) $(gdb_script)
 	$(quiet)set -e; for f in $(installed); do \
 		from=$${f%%:*} to="$(DESTDIR)$${f#*:}"; \
 		printf '  INSTALL %s\n' "$$to/$${from##*/}"; \
@@ -424,6 +435,7 @@ help:
 	'  WERROR=1     warnings are errors' \
 	'  datadir=DIR  for the completion of the command spool; default $$prefix/share' \
 	'  URING=0      build without liburing: no spool_uring, no spool/uring.h, nothing else missing' \
+	'  PROBES=0     no static probes (lib/probe.h); there are none either without <sys/sdt.h>' \
 	'  URING_CFLAGS URING_LIBS  where liburing is; pkg-config is asked unless they are set' \
 	'  SAN=LIST     build with sanitizers, for example SAN=address,undefined or SAN=thread'
 

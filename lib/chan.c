@@ -129,7 +129,10 @@ struct spool__source *spool__chan_source(const spool_chan *chan, const struct sp
 static int close_core(struct spool__core *core)
 {
     /* The first lane decides who closed, in whichever order ends are closed together. */
-    return spool__lane_close(core_lane(core, 0));
+    int ret = spool__lane_close(core_lane(core, 0));
+    if (ret == 0)
+        spool__probe_close(core_lane(core, 0), &core->ends[0]);
+    return ret;
 }
 
 int spool_close(spool_chan *chan)
@@ -169,30 +172,36 @@ static inline int check(const spool_chan *chan, enum spool__side side, const voi
     return 0;
 }
 
-/* What a call for one element says. */
-static inline int one(ssize_t n)
+static inline int try_again(spool_chan *chan, enum spool__side side, void *elem)
 {
-    return n > 0 ? 0 : (int)n;
+    ssize_t n = spool__lane_try_again(spool__chan_lane(chan, side), side, elem, 1);
+    if (n <= 0)
+        return (int)n;
+    spool__lane_tell(spool__chan_lane(chan, side), side, chan, 1);
+    return 0;
 }
 
-static int do_slowly(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
+static int wait_for(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
 {
-    if (timeout_ns == 0)
-        return one(spool__lane_try_again(spool__chan_lane(chan, side), side, elem, 1));
     /* The channel stays while this thread is parked in it, even if the last reference is dropped. */
     struct spool__core *core = chan->core;
     pin(core);
     ssize_t n = spool__lane_wait(spool__chan_lane(chan, side), side, elem, 1, spool__deadline(timeout_ns));
+    if (n > 0)
+        spool__lane_tell(spool__chan_lane(chan, side), side, chan, 1);
     unpin(core);
-    return one(n);
+    return n > 0 ? 0 : (int)n;
 }
 
-static inline int do_side(spool_chan *chan, enum spool__side side, void *elem, int64_t timeout_ns)
+static inline __attribute__((always_inline)) int do_side(spool_chan *chan, enum spool__side side, void *elem,
+                                                         int64_t timeout_ns)
 {
     int ret = check(chan, side, elem);
     if (ret == 0)
-        ret = spool__lane_do(spool__chan_lane(chan, side), side, elem);
-    return ret == -EAGAIN ? do_slowly(chan, side, elem, timeout_ns) : ret;
+        ret = spool__lane_do(spool__chan_lane(chan, side), side, elem, chan);
+    if (ret != -EAGAIN)
+        return ret;
+    return timeout_ns == 0 ? try_again(chan, side, elem) : wait_for(chan, side, elem, timeout_ns);
 }
 
 static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, size_t n, int64_t timeout_ns)
@@ -203,8 +212,12 @@ static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, siz
     if (n > SSIZE_MAX)
         return -EINVAL;
     struct spool__lane *lane = spool__chan_lane(chan, side);
-    if (timeout_ns == 0)
-        return spool__lane_try(lane, side, elems, n);
+    if (timeout_ns == 0) {
+        ret = spool__lane_try(lane, side, elems, n);
+        if (ret > 0)
+            spool__lane_tell(lane, side, chan, (size_t)ret);
+        return ret;
+    }
     size_t done = 0, step = spool__lane_step(lane, side);
     int64_t deadline = 0;
     struct spool__core *core = chan->core;
@@ -224,6 +237,7 @@ static ssize_t do_many(spool_chan *chan, enum spool__side side, void *elems, siz
         }
         if (ret < 0)
             break;
+        spool__lane_tell(lane, side, chan, (size_t)ret);
         done += (size_t)ret;
     }
     if (pinned)

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 
+#include "lane.h" /* for the probes: which lane a gate is of */
 /*
  * The word of the threads. In both words the version changes with every grant, signal and drain, so that a thread that
  * was in a system call meanwhile can tell.
@@ -77,6 +78,12 @@ static inline int wake_count(uint32_t n)
     return n > INT_MAX ? INT_MAX : (int)n;
 }
 
+static inline void tell_woken(const struct spool__gate *g, int who, uint32_t n)
+{
+    (void)g, (void)who, (void)n;
+    spool__probe_wake(spool__lane_of_gate(g), spool__side_of_gate(g), who, n, true);
+}
+
 /*
  * Makes the futex call for grants that are pending, t being the word as last seen. The mark goes if nothing was granted
  * since before the call; else the call is made again for whoever granted and may have stopped.
@@ -106,6 +113,7 @@ static bool wake_thread(struct spool__gate *g)
         /* Release: what was published is seen by the thread that takes the grant. */
         if (spool__cas(&g->threads, &t, granted, RELEASE)) {
             spool__count(&g->wakes);
+            tell_woken(g, SPOOL__WOKE_THREADS, 1);
             /* Who left the mark may have stopped: then call for all that are granted. */
             deliver_to_threads(g, granted, t & T_PENDING ? t_granted(granted) : 1);
             return true;
@@ -116,6 +124,13 @@ static bool wake_thread(struct spool__gate *g)
     return false;
 }
 
+static inline uint64_t tell_shut(const struct spool__gate *g, uint64_t t)
+{
+    if (t_waiting(t))
+        tell_woken(g, SPOOL__WOKE_THREADS, t_waiting(t));
+    return t;
+}
+
 /* Lets every thread go, and none sleep from now on. */
 static void shut_threads(struct spool__gate *g)
 {
@@ -123,7 +138,7 @@ static void shut_threads(struct spool__gate *g)
     while (!(t & T_SHUT)) {
         uint64_t shut = (t | T_SHUT | T_PENDING) + T_VERSION;
         if (spool__cas(&g->threads, &t, shut, RELEASE))
-            t = shut;
+            t = tell_shut(g, shut);
     }
     if (t & T_PENDING)
         deliver_to_threads(g, t, INT_MAX);
@@ -192,6 +207,7 @@ static void wake_select(struct spool__gate *g, bool thread_granted)
             spool__count(&g->wakes);
             /* Who left the mark may have stopped, who drains may swallow: then write for all that are granted. */
             bool all = (s & S_PENDING) || s_drainers(s);
+            tell_woken(g, grant ? SPOOL__WOKE_SELECTS : SPOOL__WOKE_POLLERS, 1);
             deliver_to_selects(g, woken, all ? all_granted(woken) : 1);
             return;
         }
@@ -234,6 +250,7 @@ void spool__gate_wake_all(struct spool__gate *g)
             continue;
         /* Each write wakes one select that sleeps, so as many writes as waited; for strangers one is enough. */
         bool all = (s & S_PENDING) || s_drainers(s);
+        tell_woken(g, n ? SPOOL__WOKE_SELECTS : SPOOL__WOKE_POLLERS, n ? n : 1);
         signal_fd(g, WRITE_CLOSE, all ? all_granted(woken) : n ? n : 1);
         clear_pending(g, woken);
         return;
@@ -243,8 +260,10 @@ void spool__gate_wake_all(struct spool__gate *g)
 void spool__gate_tell_next(struct spool__gate *g)
 {
     if ((spool__load(&g->selects, RELAXED) & S_EXPORTED) && spool__load(&g->told, RELAXED) < TELL_MAX &&
-        spool__add(&g->told, 1, RELAXED) < TELL_MAX)
+        spool__add(&g->told, 1, RELAXED) < TELL_MAX) {
+        tell_woken(g, SPOOL__WOKE_POLLERS, 1);
         signal_fd(g, WRITE_CLOSE, 1);
+    }
 }
 
 void spool__gate_announce(struct spool__gate *g)
@@ -276,9 +295,11 @@ bool spool__gate_sleep(struct spool__gate *g, int64_t deadline)
         if (t_granted(t)) {
             if (spool__cas(&g->threads, &t, t - T_GRANT, ACQUIRE))
                 return true;
-        } else if (spool__sys_futex_wait(futex_word(g), 0, deadline) == -ETIMEDOUT) {
-            return spool__gate_leave(g);
+            continue;
         }
+        spool__probe_park(spool__lane_of_gate(g), spool__side_of_gate(g), deadline);
+        if (spool__sys_futex_wait(futex_word(g), 0, deadline) == -ETIMEDOUT)
+            return spool__gate_leave(g);
     }
 }
 

@@ -299,14 +299,14 @@ ssize_t spool__lane_do_many(struct spool__lane *lane, enum spool__side side, voi
         struct spool__source *src = &lane->source;
         ssize_t ret = side == SPOOL__GET ? spool__source_get(src, elems, n) : src->ops->put(src, elems, n);
         if (ret <= 0)
-            return ret == -EPIPE ? spool__lane_do(lane, side, elems) : ret;
+            return ret == -EPIPE ? spool__lane_do(lane, side, elems, NULL) : ret;
         done = (size_t)ret;
     } else {
         int ret = 0;
         while (done < n && (ret = queue_do(lane, side, (char *)elems + done * lane->elem_size)) == 0)
             done++;
         if (done == 0)
-            return ret == -EPIPE ? spool__lane_do(lane, side, elems) : ret;
+            return ret == -EPIPE ? spool__lane_do(lane, side, elems, NULL) : ret;
     }
     wake_other_side(lane, side);
     return (ssize_t)done;
@@ -316,7 +316,7 @@ static inline ssize_t do_some(struct spool__lane *lane, enum spool__side side, v
 {
     if (n > 1)
         return spool__lane_do_many(lane, side, elems, n);
-    int ret = spool__lane_do(lane, side, elems);
+    int ret = spool__lane_do(lane, side, elems, NULL);
     return ret == 0 ? 1 : ret;
 }
 
@@ -422,6 +422,7 @@ static ssize_t source_wait(struct spool__lane *lane, void *elems, size_t n, int6
 {
     ssize_t ret;
     while ((ret = do_some(lane, SPOOL__GET, elems, n)) == -EAGAIN) {
+        spool__probe_park(lane, SPOOL__GET, deadline);
         if (spool__source_park(&lane->source, deadline) != -ETIMEDOUT)
             continue;
         ret = do_some(lane, SPOOL__GET, elems, n);

@@ -5,6 +5,7 @@
 #include "chain.h"
 #include "gate.h"
 #include "meet.h"
+#include "probe.h"
 #include "ring.h"
 #include "source.h"
 
@@ -20,10 +21,10 @@ enum spool__flavour {
 };
 
 struct spool__lane {
-    ptrdiff_t twin; /* offset to the other lane of a pair, or 0 */
+    struct spool__gate gates[2]; /* by the side that waits at it: getters for elements, putters for room */
+    ptrdiff_t twin;              /* offset to the other lane of a pair, or 0 */
     enum spool__flavour flavour;
     size_t elem_size, capacity;
-    struct spool__gate gates[2]; /* by the side that waits at it: getters for elements, putters for room */
     union {                      /* last: what follows it depends on the flavour */
         struct spool__ring ring;
         struct spool__chain chain;
@@ -42,9 +43,10 @@ void spool__lane_drain(struct spool__lane *lane, void (*drop)(void *elem));
 
 /*
  * Does one operation if it can be done now: 0; -EAGAIN; -EPIPE; -ENOMEM, -EINVAL. elem is read for SPOOL__PUT, written
- * for SPOOL__GET.
+ * for SPOOL__GET. The probes are told of it, with the handle chan, unless that is NULL: then the caller tells them.
  */
-static inline int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem);
+static inline int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem,
+                                 const struct spool_chan *chan);
 /*
  * Does up to n > 0 of them, with one wake: how many, or an error if none. The second is for a call that only tries: if
  * it cannot, no stranger shall see the descriptor readable.
@@ -89,15 +91,60 @@ bool spool__spin(unsigned *turns);
  */
 bool spool__spin_is_dear(void);
 
+/*
+ * For probes: the lane that a gate, rendezvous or source is part of, and the side that waits at a gate. A lane begins a
+ * cache line, and both gates begin in that.
+ */
+_Static_assert(offsetof(struct spool__lane, gates) + sizeof(struct spool__gate) < SPOOL_CACHE_LINE,
+               "gates[1] is in it");
+static inline uintptr_t spool__lane_of_gate(const struct spool__gate *g)
+{
+    return (uintptr_t)g & ~(uintptr_t)(SPOOL_CACHE_LINE - 1);
+}
+static inline enum spool__side spool__side_of_gate(const struct spool__gate *g)
+{
+    return (uintptr_t)g - spool__lane_of_gate(g) > offsetof(struct spool__lane, gates) ? SPOOL__PUT : SPOOL__GET;
+}
+static inline uintptr_t spool__lane_of_meet(const struct spool__meet *m)
+{
+    return (uintptr_t)m - offsetof(struct spool__lane, meet);
+}
+static inline uintptr_t spool__lane_of_source(const struct spool__source *src)
+{
+    return (uintptr_t)src - offsetof(struct spool__lane, source);
+}
+
 /* The parts of spool__lane_do. */
 int spool__lane_do_other(struct spool__lane *lane, enum spool__side side, void *elem);
 void spool__lane_say_closed(struct spool__lane *lane, enum spool__side side);
 
-static inline int spool__lane_do(struct spool__lane *lane, enum spool__side side, void *elem)
+/*
+ * Tells the probes that n elements were moved, while the channel is sure to be there. The compiler takes a probe for
+ * more than it is, and would make calls of this.
+ */
+static inline __attribute__((always_inline)) void
+spool__lane_tell(const struct spool__lane *lane, enum spool__side side, const struct spool_chan *chan, size_t n)
 {
-    if (lane->flavour != SPOOL__RING)
-        return spool__lane_do_other(lane, side, elem);
-    int ret = side == SPOOL__GET ? spool__ring_get(&lane->ring, elem) : spool__ring_put(&lane->ring, elem);
+    (void)lane, (void)n;
+    if (chan && side == SPOOL__PUT)
+        spool__probe_put(lane, chan, n);
+    else if (chan)
+        spool__probe_get(lane, chan, n);
+}
+
+static inline __attribute__((always_inline)) int spool__lane_do(struct spool__lane *lane, enum spool__side side,
+                                                                void *elem, const struct spool_chan *chan)
+{
+    int ret;
+    if (lane->flavour != SPOOL__RING) {
+        ret = spool__lane_do_other(lane, side, elem);
+        if (ret == 0)
+            spool__lane_tell(lane, side, chan, 1);
+        return ret;
+    }
+    ret = side == SPOOL__GET ? spool__ring_get(&lane->ring, elem) : spool__ring_put(&lane->ring, elem);
+    if (ret == 0)
+        spool__lane_tell(lane, side, chan, 1);
     if (ret == 0)
         spool__gate_wake(&lane->gates[spool__other(side)]);
     else if (ret == -EPIPE)

@@ -59,16 +59,25 @@ static void transfer(struct spool__meet *m, enum spool__side side, void *mine, v
         memcpy(side == SPOOL__GET ? mine : theirs, side == SPOOL__GET ? theirs : mine, m->elem_size);
 }
 
+static inline void tell_woken(const struct spool__meet *m, enum spool__side side, int who, bool calls)
+{
+    (void)m, (void)side, (void)who, (void)calls;
+    spool__probe_wake(spool__lane_of_meet(m), side, who, 1, calls);
+}
+
 /*
  * Takes a thread's offer off the list and lets the thread go, whose stack it lies on: it is gone then. Returns what is
  * to be given to wake_thread if the thread sleeps, which would find the meet locked if it were woken before.
  */
 static uint32_t *release_thread(struct spool__meet *m, struct spool__offer *o, enum spool__offer_state state)
 {
+    enum spool__side side = o->side;
     unlink_offer(m, o);
-    count_change(m, o->side, 1);
+    count_change(m, side, 1);
     /* Release: the element was copied. */
-    return spool__swap(&o->state, (uint32_t)state, RELEASE) == SPOOL__OFFER_SLEPT_ON ? &o->state : NULL;
+    bool is_asleep = spool__swap(&o->state, (uint32_t)state, RELEASE) == SPOOL__OFFER_SLEPT_ON;
+    tell_woken(m, side, SPOOL__WOKE_THREADS, is_asleep);
+    return is_asleep ? &o->state : NULL;
 }
 
 /* The thread may be awake already, and gone: then the address is nobody's, or somebody's who looks again. */
@@ -104,6 +113,7 @@ static void wake(struct spool__party *p)
  */
 static void tell_met(struct spool__meet *m, struct spool__offer *o, bool is_asleep)
 {
+    tell_woken(m, o->side, SPOOL__WOKE_SELECTS, is_asleep);
     if (is_asleep)
         wake(o->party);
     unlink_offer(m, o);
@@ -128,8 +138,10 @@ static void nudge(struct spool__offer *o)
     hint(o);
     bool tell = is_open(p) || p->is_nested;
     spool__unlock(&p->lock);
-    if (tell)
+    if (tell) {
+        tell_woken(o->meet, o->side, SPOOL__WOKE_SELECTS, true);
         wake(p);
+    }
 }
 
 /* With the meet's lock: somebody has come whom o, which observes, has waited for, or will find when it opens. */
@@ -142,8 +154,10 @@ static void show(struct spool__offer *o)
     if (is_open(p))
         tell = set_met(p, o, true) || tell;
     spool__unlock(&p->lock);
-    if (tell)
+    if (tell) {
+        tell_woken(o->meet, o->side, SPOOL__WOKE_SELECTS, true);
         wake(p);
+    }
 }
 
 /* Of the other side's offers, those that observe, and those of selects that are nested in another loop. */
@@ -255,9 +269,12 @@ int spool__meet_await(struct spool__meet *m, struct spool__offer *o, int64_t dea
     while ((state = spool__load(&o->state, ACQUIRE)) < SPOOL__OFFER_MET) {
         if (spins && spool__spin(&turns))
             continue;
-        if (state == SPOOL__OFFER_OPEN)
+        if (state == SPOOL__OFFER_OPEN) {
             (void)spool__cas(&o->state, &state, SPOOL__OFFER_SLEPT_ON, RELAXED);
-        else if (spool__sys_futex_wait(&o->state, state, deadline) == -ETIMEDOUT && withdraw(m, o))
+            continue;
+        }
+        spool__probe_park(spool__lane_of_meet(m), o->side, deadline);
+        if (spool__sys_futex_wait(&o->state, state, deadline) == -ETIMEDOUT && withdraw(m, o))
             return -ETIMEDOUT;
     }
     return state == SPOOL__OFFER_MET ? 0 : -EPIPE;

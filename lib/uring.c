@@ -215,6 +215,7 @@ static ssize_t uring_put_together(struct spool__source *src, const void *elems, 
         if (ret != -EAGAIN || late)
             break;
         spool__unlock(&u->submitting);
+        spool__probe_park(spool__lane_of_source(src), SPOOL__PUT, deadline);
         late = spool__sys_futex_wait(&u->bell, bell, deadline) == -ETIMEDOUT;
         spool__lock(&u->submitting);
     }

@@ -80,7 +80,7 @@ static int attempt(const struct spool_select *s, const struct kase *c)
     uint64_t pos;
     if (!c->elem)
         return spool__lane_can(w->lane, watch_side(w), &pos);
-    return spool__lane_do(w->lane, watch_side(w), c->elem);
+    return spool__lane_do(w->lane, watch_side(w), c->elem, NULL);
 }
 
 /* Books what an attempt did: the case takes its place behind the others, or leaves. */
@@ -90,6 +90,11 @@ static void finish(struct spool_select *s, int index, int result)
     struct watch *w = &s->watches[c->watch];
     c->result = result;
     w->n_misses = 0;
+    if (result == 0 && c->elem && w->kind == CHAN_PUT)
+        spool__probe_put(w->lane, w->chan, (size_t)1);
+    else if (result == 0 && c->elem)
+        spool__probe_get(w->lane, w->chan, (size_t)1);
+    spool__probe_select(w->lane, s, index, result);
     if (result == -EPIPE) {
         spool__select_drop_case(s, index);
         return;
@@ -141,6 +146,7 @@ static bool try_case(struct spool_select *s, int index, enum miss miss)
             return false;
         spool__select_end_turn(s, index);
         c->result = (int)events;
+        spool__probe_select(NULL, s, index, c->result);
         return true;
     }
     int r = attempt(s, c);

@@ -86,6 +86,7 @@ $2/$3/libspool.so.$major libspool.so.$version
 $2/$3/libspool.so.$version
 $2/$3/pkgconfig/spool.pc
 $2/share/bash-completion/completions/spool
+$2/share/gdb/auto-load${2:+/}${2:-$1}/$3/libspool.so.$version-gdb.py
 EOF
     sed -i 's,^/,,; /^$/d' expected
     diff expected listed && cmp "$tree/include/spool.h" "$1/$2/include/spool.h" &&
@@ -107,8 +108,10 @@ exports_the_headers() {
     test -s expected && diff expected exported
 }
 
+# But for what <sys/sdt.h> counts the probes' addresses from: weak, hidden, and the same in every file that has probes.
 archive_keeps_to_its_names() {
-    nm -g --defined-only "$archive" | awk 'NF == 3 && $3 !~ /^spool_/ { print; bad = 1 } END { exit bad }'
+    nm -g --defined-only "$archive" |
+        awk 'NF == 3 && $3 !~ /^spool_/ && $3 != "_.stapsdt.base" { print; bad = 1 } END { exit bad }'
 }
 
 # A function's page describes it, or sends on to one that does.
