@@ -81,6 +81,20 @@ bool spool__spin(unsigned *turns)
     return true;
 }
 
+bool spool__spin_over(unsigned *turns, unsigned queues)
+{
+    if (!spool__spin(turns))
+        return false;
+    if (*turns < SPIN_PAUSES)
+        *turns = *turns + queues - 1 < SPIN_PAUSES ? *turns + queues - 1 : SPIN_PAUSES;
+    return true;
+}
+
+bool spool__spin_yields(unsigned turns)
+{
+    return turns > SPIN_PAUSES;
+}
+
 bool spool__spin_is_dear(void)
 {
     /* That threads which count down at once count once does no harm. */

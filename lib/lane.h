@@ -83,8 +83,14 @@ int spool__lane_fd(struct spool__lane *lane, enum spool__side side);
 /* The time on CLOCK_MONOTONIC at which a wait of timeout_ns > 0 that starts now ends; INT64_MAX for < 0: never. */
 int64_t spool__deadline(int64_t timeout_ns);
 
-/* How long to look again before sleeping: call with *turns from 0 up until it returns false. */
+/*
+ * How long to look again before sleeping: call with *turns from 0 up until it returns false. The other looks at so many
+ * queues in each turn, and so takes fewer.
+ */
 bool spool__spin(unsigned *turns);
+bool spool__spin_over(unsigned *turns, unsigned queues);
+/* Whether the last turn let others run, which takes a system call, and those still to come will. */
+bool spool__spin_yields(unsigned turns);
 /*
  * Whether it lately gave a turn away to others who want the processor. That may pay for a queue, in which elements
  * gather meanwhile; in a rendezvous nothing does, and who is woken from sleep does not stand at the end of their queue.

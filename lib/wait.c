@@ -287,6 +287,21 @@ static void pass_on_all(struct spool_select *s)
         spool__select_pass_on(s, &s->watches[s->cases[i].watch]);
 }
 
+/*
+ * Whether to look at the listed cases again before sleeping. Others may be ready, of which only the epoll set knows: that
+ * is asked as soon as the turns take system calls anyway, and that is sooner the longer the list is.
+ */
+static bool spin(struct spool_select *s, unsigned *turns)
+{
+    if (s->n_armed == 0 && s->n_plain == 0)
+        return spool__spin(turns);
+    if (!spool__spin_over(turns, (unsigned)s->n_listed))
+        return false;
+    if (spool__spin_yields(*turns))
+        (void)harvest(s, 0);
+    return true;
+}
+
 static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
 {
     int64_t deadline = timeout_ns == 0 ? 0 : spool__deadline(timeout_ns);
@@ -298,7 +313,7 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
         unsigned turns = 0;
         /* Who has offers had better open them first: then others that look find them. */
         while (index == NONE && s->n_listed > 0 && s->n_listed <= SPIN_LISTED_MAX && s->n_offers == 0 &&
-               spool__spin(&turns))
+               spin(s, &turns))
             index = choose(s, KEEP);
         if (index == NONE)
             index = choose(s, ARM);

@@ -16,9 +16,17 @@ int __wrap_spool__ring_put(struct spool__ring *r, const void *elem);
 int __wrap_spool__chain_get(struct spool__chain *c, void *ret_elem);
 int __wrap_spool__meet_try(struct spool__meet *m, enum spool__side side, void *elem);
 void __wrap_spool__gate_arm(struct spool__gate *g);
+int __real_sched_yield(void);
+int __wrap_sched_yield(void);
 
-static size_t looks, put_looks, arms;
+static size_t looks, put_looks, arms, yields;
 static spool_chan *put_on_arm; /* gets an element before its gate is armed, and after the look that found none */
+
+int __wrap_sched_yield(void)
+{
+    yields++;
+    return __real_sched_yield();
+}
 
 int __wrap_spool__ring_get(struct spool__ring *r, void *ret_elem)
 {
@@ -322,6 +330,35 @@ START_TEST(in_order_the_list_is_sorted)
 }
 END_TEST
 
+/*
+ * A channel that was ready all the time is listed, and looked at again and again before the select sleeps. Of another one
+ * only the epoll set knows that it is ready; it is asked before others are let run for long.
+ */
+START_TEST(an_armed_case_is_seen_beside_one_that_was_ready)
+{
+    enum { TIMES = 20 };
+    spool_select *sel = select_of();
+    spool_chan *hot = chan_of(8), *quiet = chan_of(8);
+    must_be(spool_select_get(sel, hot, &many.value), 0);
+    must_be(spool_select_get(sel, quiet, &many.value), 1);
+    must_be(spool_select_wait(sel, 0), -EAGAIN);
+    size_t before = yields;
+    for (int i = 0; i < TIMES; i++) {
+        /* Long enough for the epoll set not to be asked first. */
+        for (int k = 0; k < 100; k++) {
+            put(hot, 1);
+            must_be(spool_select_wait(sel, -1), 0);
+        }
+        put(quiet, 1);
+        must_be(spool_select_wait(sel, -1), 1);
+    }
+    must(yields - before <= TIMES);
+    spool_select_free(sel);
+    spool_unref(hot);
+    spool_unref(quiet);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("select_cost");
@@ -332,6 +369,7 @@ int main(void)
     tc = case_new(suite, "seen");
     tcase_add_loop_test(tc, armed_cases_are_seen, 0, 2 * MEET);
     tcase_add_test(tc, a_round_that_became_shorter);
+    tcase_add_test(tc, an_armed_case_is_seen_beside_one_that_was_ready);
     tcase_add_loop_test(tc, ready_as_it_is_armed, 0, MEET);
     tc = case_new(suite, "not armed");
     tcase_add_test(tc, ready_now_and_then_is_not_armed);
