@@ -96,13 +96,16 @@ static bool await_job(struct spool__worker *w)
 {
     unsigned turns = 0;
     int64_t deadline = INT64_MAX;
+    uint32_t state;
     /* Acquire: the job's fields were written before. */
-    while (spool__load(&w->state, ACQUIRE) == SPOOL__NO_JOB) {
+    while ((state = spool__load(&w->state, ACQUIRE)) != SPOOL__JOB) {
         if (spool__spin(&turns))
+            continue;
+        if (state == SPOOL__NO_JOB && !spool__cas(&w->state, &state, SPOOL__SLEEPS, RELAXED))
             continue;
         if (deadline == INT64_MAX)
             deadline = spool__deadline(IDLE_NS);
-        if (spool__sys_futex_wait(&w->state, SPOOL__NO_JOB, deadline) != -ETIMEDOUT)
+        if (spool__sys_futex_wait(&w->state, SPOOL__SLEEPS, deadline) != -ETIMEDOUT)
             continue;
         (void)pthread_mutex_lock(&lock);
         struct spool__worker **at = &idle;
@@ -267,8 +270,8 @@ int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_siz
     (void)pthread_mutex_unlock(&lock);
     *ret = outer;
     /* Release: the job, and *ret, which the function may look at. */
-    spool__store(&w->state, SPOOL__JOB, RELEASE);
-    (void)spool__sys_futex_wake(&w->state, 1);
+    if (spool__swap(&w->state, (uint32_t)SPOOL__JOB, RELEASE) == SPOOL__SLEEPS)
+        (void)spool__sys_futex_wake(&w->state, 1);
     return 0;
 }
 

@@ -8,7 +8,8 @@
 #include "chan.h"
 
 enum {
-    SPOOL__NO_JOB, /* idle, in the list */
+    SPOOL__NO_JOB, /* idle, in the list, and looks for one */
+    SPOOL__SLEEPS, /* the same, and has to be woken */
     SPOOL__JOB,    /* the fields below hold a job */
 };
 
