@@ -49,7 +49,7 @@ static bool sleeps_at_once(void)
         return false;
     if (spool__sys_now() - since < LONG_SLEEP_NS)
         last_sleep.n_long = 0;
-    else if (last_sleep.n_long < LONG_SLEEPS)
+    else if (last_sleep.n_long != LONG_SLEEPS)
         last_sleep.n_long++;
     return last_sleep.n_long == LONG_SLEEPS && gives_up();
 }
