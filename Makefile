@@ -89,8 +89,8 @@ bench_objects := $(call objects,tools/bench/bench/*.c)
 # The queues that are measured: those that any system has, and those that "make deps-bench" brings.
 queues := $(addprefix $(BUILD)/bench/queues/,spool condvar condvar-eventfd)
 queue_peers := $(addprefix $(BUILD)/bench/queues/,glib zmq nng)
-# Not in check: it needs compilers and emulators of other processors.
-scripts := $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh))) $(wildcard tests/models/run)
+# Not in check: it needs compilers and emulators of other processors. The longest first, as several may run at a time.
+scripts := $(wildcard tests/models/run) $(filter-out tests/ports.sh,$(sort $(wildcard tests/*.sh)))
 libs := $(addprefix $(BUILD)/,libspool.a $(realname) $(soname) libspool.so)
 # Of this name gdb loads it with the library: from the folder of the library's own path below its auto-load folder.
 gdb_script := $(BUILD)/$(realname)-gdb.py
