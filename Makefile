@@ -133,7 +133,7 @@ $(BUILD)/tests/%.o: tests/%.c | $(before)
 $(BUILD)/tools/spool/%.o: tools/spool/%.c | $(before)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(quiet)$(CC) $(CPPFLAGS) $(inner_flags) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(quiet)$(CC) $(CPPFLAGS) $(inner_flags) $(prefix_map) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tools/%.o: tools/%.c | $(before)
 	$(call say,CC,$<)

@@ -100,7 +100,16 @@ shows_rates() {
 }
 
 tells_the_story() {
-    "$spool" trace -o story -- "$BUILD/deadlock" 1 >/dev/null 2>&1
+    "$spool" trace -o story -- "$BUILD/deadlock" 300 >/dev/null 2>&1 &
+    trace=$!
+    for _ in $(seq 600); do
+        grep -Eq '^ *[0-9]+ server +put replies: sleeps$' story 2>/dev/null &&
+            grep -Eq '^ *[0-9]+ asker +put requests: sleeps$' story &&
+            grep -Eq '^ *[0-9]+ deadlock +spool_go_wait: sleeps$' story && break
+        sleep 0.1
+    done
+    kill $(pgrep -P "$(pgrep -P $trace)") 2>/dev/null
+    wait $trace
     cat story
     grep -Eq '^ *[0-9]+ server +put replies: sleeps$' story && grep -Eq '^ *[0-9]+ asker +put requests: sleeps$' story &&
         grep -Eq '^ *[0-9]+ deadlock +spool_go_wait: sleeps$' story || return

@@ -14,14 +14,15 @@
 
 #define THREADS_MAX 1024
 #define PROCESSES_MAX 16
-/* A look at most so often, in seconds; a name may be older. */
-#define LOOK_EVERY 0.02
+/* Looks may take a tenth of the time; half of it where a name is missing. */
+#define LOOK_SHARE 10
+#define HURRIED_SHARE 2
 
 static struct process {
     pid_t pid;
     struct spool__look looks[REGISTRIES_MAX];
     int n;
-    double at;
+    double at, took; /* the last look */
 } processes[PROCESSES_MAX];
 static unsigned n_processes;
 
@@ -62,30 +63,29 @@ static void read_name(struct thread *t)
         fclose(f);
 }
 
-static void look_again(struct process *p)
+static void look_again(struct process *p, double share)
 {
     char why[512];
     double at = now();
-    if (at - p->at < LOOK_EVERY)
+    if (at - p->at < share * p->took)
         return;
     struct spool__look looks[REGISTRIES_MAX];
     int n = try_look_at(p->pid, looks, why, sizeof why);
-    p->at = at;
+    p->at = now();
+    p->took = p->at - at;
     /* It may be about to end, or not have begun: what is known of it still holds. */
     if (n <= 0)
         return;
     free_looks(p->looks, p->n);
     memcpy(p->looks, looks, sizeof looks);
     p->n = n;
-    for (unsigned i = 0; i < n_threads; i++)
-        if (threads[i].process == p)
-            read_name(&threads[i]);
 }
 
+/* One that has gone already is taken for a thread of the first. */
 static pid_t process_of(pid_t tid)
 {
     char path[64], line[128];
-    int pid = tid;
+    int pid = n_processes > 0 ? processes[0].pid : tid;
     snprintf(path, sizeof path, "/proc/%d/status", (int)tid);
     FILE *f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f))
@@ -112,10 +112,8 @@ static struct thread *find_thread(pid_t tid)
     for (unsigned i = 0; i < n_threads; i++)
         if (threads[i].tid == tid)
             return &threads[i];
-    /* The number of one that has ended may be used again: then its name is read again, by a look. */
     struct thread *t = &threads[n_threads < THREADS_MAX ? n_threads++ : THREADS_MAX - 1];
     *t = (struct thread){.tid = tid, .process = find_process(process_of(tid))};
-    read_name(t);
     return t;
 }
 
@@ -136,11 +134,18 @@ static bool find_in(const struct process *p, uintptr_t word, int fd, struct mean
     return false;
 }
 
+/* One that has none may get it soon: it is made first, and named then. */
+static bool has_name(const struct meaning *m)
+{
+    return m->what.wait != SPOOL__IN_LANE || m->look->chans[m->look->lanes[m->what.what].chan].name[0] != '\0';
+}
+
 static bool find_meaning(struct process *p, uintptr_t word, int fd, struct meaning *ret)
 {
-    if (find_in(p, word, fd, ret))
+    bool found = find_in(p, word, fd, ret);
+    if (found && has_name(ret))
         return true;
-    look_again(p);
+    look_again(p, found ? HURRIED_SHARE : LOOK_SHARE);
     return find_in(p, word, fd, ret);
 }
 
@@ -160,9 +165,10 @@ static bool find_gate_in(const struct process *p, int fd, struct meaning *ret)
 
 static bool find_gate(struct process *p, int fd, struct meaning *ret)
 {
-    if (find_gate_in(p, fd, ret))
+    bool found = find_gate_in(p, fd, ret);
+    if (found && has_name(ret))
         return true;
-    look_again(p);
+    look_again(p, found ? HURRIED_SHARE : LOOK_SHARE);
     return find_gate_in(p, fd, ret);
 }
 
@@ -447,6 +453,8 @@ static void read_line(char *line)
     }
     rest += strspn(rest, " ");
     struct thread *t = find_thread((pid_t)tid);
+    /* It may have got another one; of one that has ended it is the last. */
+    read_name(t);
     char *more = strstr(rest, " <unfinished ...>"), *resumed = strstr(rest, " resumed>");
     if (more) {
         *more = '\0';
