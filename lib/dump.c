@@ -28,9 +28,16 @@ static void put(struct out *o, const char *s)
     for (; *s; s++) {
         if (o->len == sizeof o->buf)
             flush(o);
-        /* Names are anybody's bytes. */
+        o->buf[o->len++] = *s;
+    }
+}
+
+/* Names are anybody's bytes. */
+static void put_plain(struct out *o, const char *s)
+{
+    for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
-        o->buf[o->len++] = (char)(c == '\n' || (c >= ' ' && c != 127) ? c : '?');
+        put(o, (char[]){(char)(c >= ' ' && c != 127 ? c : '?'), '\0'});
     }
 }
 
@@ -79,7 +86,7 @@ static void put_time(struct out *o, int64_t ns)
 static void put_name(struct out *o, const struct spool__look *l, int chan)
 {
     if (l->chans[chan].name[0] != '\0') {
-        put(o, l->chans[chan].name);
+        put_plain(o, l->chans[chan].name);
         return;
     }
     put(o, "#");
@@ -96,7 +103,7 @@ static void put_lane_name(struct out *o, const struct spool__look *l, int lane)
 
 static void put_thread(struct out *o, const struct spool__seen_thread *t)
 {
-    put(o, t->name);
+    put_plain(o, t->name);
     put(o, " (");
     put_number(o, (uint64_t)t->tid);
     put(o, ")");

@@ -175,14 +175,18 @@ static void see_chain(const struct spool__look *l, struct spool__seen_lane *lane
                        chain_walk(l, c, at, true, &lane->puts, &lane->is_closed);
 }
 
-static void see_source(const struct spool__look *l, struct spool__seen_lane *lane, const struct spool__source *src)
+static void see_source(struct spool__look *l, struct spool__seen_lane *lane, const struct spool__source *src,
+                       uintptr_t at)
 {
     struct spool__source_ops ops;
+    int fd;
     lane->is_closed = src->is_shut;
     lane->gets = src->taken;
     lane->source_fd = src->fd;
     if (PEEK(l, src->ops, &ops) < 0 || peek(l, (uintptr_t)ops.name, lane->source, sizeof lane->source - 1) < 0)
         memcpy(lane->source, "source", sizeof "source");
+    else if (ops.parks_at && PEEK(l, at + ops.parks_at, &fd) == 0)
+        add_key(l, fd_key(fd), SPOOL__IN_LANE, l->n_lanes, SPOOL__GET);
     lane->source[strnlen(lane->source, sizeof lane->source - 1)] = '\0';
 }
 
@@ -212,7 +216,7 @@ static bool see_lane(struct spool__look *l, uintptr_t at, int chan)
         lane->is_counted = true;
         add_key(l, meet_key(queue_at), SPOOL__IN_LANE, l->n_lanes, SPOOL__GET);
     } else {
-        see_source(l, lane, &copy.source);
+        see_source(l, lane, &copy.source, queue_at);
         if (copy.source.park_plus_1)
             add_key(l, fd_key(copy.source.park_plus_1 - 1), SPOOL__IN_LANE, l->n_lanes, SPOOL__GET);
         add_key(l, fd_key(copy.source.fd), SPOOL__IN_LANE, l->n_lanes, SPOOL__GET);
@@ -299,10 +303,11 @@ static void each(struct spool__look *l, const struct spool__registry *r, enum sp
                  void see(struct spool__look *l, uintptr_t at))
 {
     uintptr_t entries[SPOOL__REGISTRY_FIRST];
-    for (uint32_t from = 0; from < r->end; from += SPOOL__REGISTRY_FIRST) {
-        uint32_t i, n = r->end - from < SPOOL__REGISTRY_FIRST ? r->end - from : SPOOL__REGISTRY_FIRST;
+    uint32_t end = r->end < SPOOL__REGISTRY_MAX ? r->end : SPOOL__REGISTRY_MAX;
+    for (uint32_t from = 0; from < end; from += SPOOL__REGISTRY_FIRST) {
+        uint32_t i, n = end - from < SPOOL__REGISTRY_FIRST ? end - from : SPOOL__REGISTRY_FIRST;
         unsigned segment = spool__registry_segment(from, &i);
-        if (segment >= SPOOL__REGISTRY_SEGMENTS || !r->segments[segment] ||
+        if (!r->segments[segment] ||
             peek(l, (uintptr_t)(r->segments[segment] + i), entries, n * sizeof *entries) < 0)
             continue;
         for (uint32_t k = 0; k < n; k++)

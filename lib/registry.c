@@ -9,8 +9,6 @@
 /* How many are tried for one that is free, before one is taken at the end after all. */
 #define PROBES 1024u
 
-#define ENTRIES_MAX (SPOOL__REGISTRY_FIRST * ((UINT32_C(1) << SPOOL__REGISTRY_SEGMENTS) - 1))
-
 struct spool__registry spool__registry = {
     .magic = SPOOL__REGISTRY_MAGIC,
     .self = &spool__registry,
@@ -53,7 +51,7 @@ static bool take(uintptr_t *at, uintptr_t value)
     return at && spool__load(at, RELAXED) == 0 && spool__cas(at, &free, value, RELEASE);
 }
 
-/* A free entry before the end, or ENTRIES_MAX. */
+/* A free entry before the end, or SPOOL__REGISTRY_MAX. */
 static uint32_t seek(uint32_t end, uintptr_t value)
 {
     uint32_t hand = spool__load(&spool__registry.hand, RELAXED);
@@ -66,17 +64,17 @@ static uint32_t seek(uint32_t end, uintptr_t value)
         return entry;
     }
     spool__store(&spool__registry.hand, hand < end ? hand : 0, RELAXED);
-    return ENTRIES_MAX;
+    return SPOOL__REGISTRY_MAX;
 }
 
 uint32_t spool__registry_add(const void *what, enum spool__registered kind)
 {
     uintptr_t value = (uintptr_t)what | (uintptr_t)kind;
     uint32_t end = spool__load(&spool__registry.end, RELAXED), n_free = spool__load(&spool__registry.n_free, RELAXED);
-    uint32_t entry = n_free > end / SPARE ? seek(end, value) : ENTRIES_MAX;
-    if (entry < ENTRIES_MAX)
+    uint32_t entry = n_free > end / SPARE ? seek(end, value) : SPOOL__REGISTRY_MAX;
+    if (entry < SPOOL__REGISTRY_MAX)
         return entry + 1;
-    while (end < ENTRIES_MAX)
+    while (end < SPOOL__REGISTRY_MAX)
         if (spool__cas(&spool__registry.end, &end, end + 1, RELAXED))
             return take(entry_at(end, true), value) ? end + 1 : 0;
     return 0;

@@ -25,6 +25,7 @@ enum spool__registered {
 #define SPOOL__REGISTRY_MAGIC "spool: registry"
 #define SPOOL__REGISTRY_FIRST 64u /* entries of the first segment; each further one has twice as many */
 #define SPOOL__REGISTRY_SEGMENTS 24
+#define SPOOL__REGISTRY_MAX (SPOOL__REGISTRY_FIRST * ((UINT32_C(1) << SPOOL__REGISTRY_SEGMENTS) - 1))
 #define SPOOL__SHAPES 16
 
 struct spool__registry {

@@ -192,6 +192,7 @@ static void signal_destroy(struct spool__source *src, void (*drop)(void *elem))
 
 static const struct spool__source_ops signal_ops = {
     .name = "signal",
+    .parks_at = offsetof(struct signals, signalfd),
     .bytes = sizeof(struct signals),
     .elem_size = sizeof(struct signalfd_siginfo),
     .get = signal_get,

@@ -49,6 +49,7 @@ struct spool__source_ops {
     size_t (*len)(struct spool__source *src);
     /* Waits in the place of spool__source_park, for a kind whose descriptor does not look the same to every thread. */
     int (*park)(struct spool__source *src, int64_t deadline);
+    size_t parks_at; /* where the struct of a kind with a park has the int that it waits for: for who looks from outside */
     bool cheap; /* to look whether one is ready takes no system call */
 };
 

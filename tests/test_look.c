@@ -2,9 +2,11 @@
 /* What a look from outside, and spool_dump, show of a process. */
 #include "util.h"
 
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 
 #include "look.h"
+#include "select.h"
 
 static spool_chan *new_chan(const char *name, size_t elem_size, size_t capacity)
 {
@@ -471,6 +473,328 @@ START_TEST(dump_in_a_signal_handler)
 }
 END_TEST
 
+/* ---- In words ------------------------------------------------------------------------------------------------- */
+
+static spool_chan *shown[4];
+
+static void *get_timer(void *arg)
+{
+    uint64_t elem;
+    (void)arg;
+    (void)!spool_get(shown[0], &elem);
+    return NULL;
+}
+
+static void *get_signals(void *arg)
+{
+    struct signalfd_siginfo elem;
+    (void)arg;
+    (void)!spool_get(shown[1], &elem);
+    return NULL;
+}
+
+static void *get_for_long(void *arg)
+{
+    uint64_t elem;
+    (void)arg;
+    (void)!spool_get_for(shown[2], &elem, 1000 * SEC);
+    return NULL;
+}
+
+static void *select_for_long(void *arg)
+{
+    must_be(spool_select_wait(arg, 1000 * SEC), -ETIMEDOUT);
+    return NULL;
+}
+
+static void *select_for_ever(void *arg)
+{
+    must_be(spool_select_wait(arg, -1), 0);
+    return NULL;
+}
+
+static void *wait_for_all(void *arg)
+{
+    must_be(spool_go_wait(-1), 0);
+    return arg;
+}
+
+static void return_soon(void *arg)
+{
+    (void)arg;
+}
+
+static void sleep_in_go(void *arg)
+{
+    (void)sleep_for_long(arg);
+}
+
+static void *join(void *arg)
+{
+    must_be(pthread_join(*(pthread_t *)arg, NULL), 0);
+    return NULL;
+}
+
+static void start(void *(*fn)(void *), void *arg, pthread_t *ret)
+{
+    pthread_t thread;
+    must_be(pthread_create(ret ? ret : &thread, NULL, fn, arg), 0);
+}
+
+enum { UNNAMED = 30 };
+
+/* One of everything that can be seen. */
+static void show_everything(void)
+{
+    static pthread_t joined;
+    static uint64_t elem;
+    spool_chan *a, *b, *kept, *unnamed[UNNAMED];
+    spool_select *sel, *other, *nested, *empty;
+    sigset_t signals;
+    int fds[2];
+    alarm(300);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGUSR2);
+    must_be(pthread_sigmask(SIG_BLOCK, &signals, NULL), 0);
+    must_be(pipe(fds), 0);
+    must_be(spool_after(&shown[0], 1000 * SEC), 0);
+    must_be(spool_signal(&shown[1], &signals), 0);
+    shown[2] = new_chan("slow", 8, 3);
+    shown[3] = new_chan("meeting", 8, 0);
+    must_be(spool_set_name(shown[0], "hourly"), 0);
+    must_be(spool_set_name(shown[1], "news"), 0);
+    for (int i = 0; i < UNNAMED; i++)
+        must_be(spool_chan_new(&unnamed[i], 8, SPOOL_UNBOUNDED), 0);
+    must_be(spool_pair_new(&a, &b, 8, 2), 0);
+    must_be(spool_set_name(a, "twins"), 0);
+    must(spool_fd(a) >= 0);
+    must_be(spool_go(&kept, return_soon, NULL, 0, 0), 0);
+    must_be(spool_get(kept, NULL), -EPIPE);
+    must_be(spool_go_wait(DEADLINE), 0);
+    must_be(spool_go(&kept, sleep_in_go, NULL, 0, 0), 0);
+    must_be(spool_set_name(kept, "odd\nname\177"), 0);
+    must_be(spool_go(&kept, return_soon, NULL, 0, 0), 0);
+    must_be(spool_select_new(&sel), 0);
+    must_be(spool_select_get(sel, shown[2], &elem), 0);
+    must_be(spool_select_put(sel, shown[3], &elem), 1);
+    must_be(spool_select_get(sel, b, &elem), 2);
+    must_be(spool_select_fd(sel, fds[0], POLLIN), 3);
+    must_be(spool_select_enable(sel, 2, false), 0);
+    must_be(spool_select_new(&other), 0);
+    must_be(spool_select_get(other, unnamed[0], &elem), 0);
+    must_be(spool_select_new(&nested), 0);
+    must_be(spool_select_get(nested, unnamed[1], &elem), 0);
+    must(spool_select_poll_fd(nested) >= 0);
+    must_be(spool_select_new(&empty), 0);
+    start(get_timer, NULL, NULL);
+    start(get_signals, NULL, NULL);
+    start(get_for_long, NULL, NULL);
+    start(select_for_long, sel, NULL);
+    start(select_for_ever, other, NULL);
+    start(wait_for_all, NULL, NULL);
+    start(sleep_for_long, NULL, &joined);
+    start(join, &joined, NULL);
+    start(get_one, new_chan("alone", 8, 0), NULL);
+    (void)sleep_for_long(NULL);
+}
+
+static const char *somewhere(void *arg, uintptr_t address)
+{
+    return address ? arg : "?";
+}
+
+START_TEST(everything_in_words)
+{
+    static const char *const wanted[] = {
+        "hourly timer, open, 8 bytes each, gets 0, wakes 0", "news signal, open", "slow bounded, open, 0 of 3, 8 bytes each",
+        "meeting rendezvous, open, 8 bytes each, puts 0, gets 0", "twins:a bounded", "twins:b bounded",
+        " unbounded, open, 0, 8 bytes each", "    made at here\n", ": get hourly", ": get news", ": get slow, with a timeout",
+        ": get alone", ": select 0, with a timeout", ": select 1", ": spool_go_wait", ": kept by spool_go", ": joins ",
+        ": in system call ", "select 0, fd ", "put meeting", "get twins:b (off)", ", fd ", "nested in another loop: get #",
+        ": nothing\n", "get: select 1, armed", "get: select 0, off", ", polled by others", "odd?name?:a rendezvous", "  odd?name? (",
+    };
+    char path[] = "/tmp/spool-dump-XXXXXX";
+    pid_t child = fork();
+    if (child == 0)
+        show_everything();
+    must(child > 0);
+    dump_fd = mkstemp(path);
+    must(dump_fd >= 0);
+    unlink(path);
+    struct spool__look l;
+    const char *text = "", *missing = "";
+    int64_t end = now_ns() + DEADLINE;
+    while (missing && now_ns() < end) {
+        look_at(&l, child);
+        must_be(ftruncate(dump_fd, 0), 0);
+        must_be(lseek(dump_fd, 0, SEEK_SET), 0);
+        must_be(spool__look_print(&l, dump_fd, somewhere, (void *)(uintptr_t)"here"), 0);
+        must(!spool__look_is_deadlocked(&l));
+        spool__look_free(&l);
+        text = read_dump();
+        missing = NULL;
+        for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !missing; i++)
+            if (!strstr(text, wanted[i]))
+                missing = wanted[i];
+        nap();
+    }
+    kill(child, SIGKILL);
+    must_be(waitpid(child, NULL, 0), child);
+    if (missing)
+        ck_abort_msg("\"%s\" is missing in:\n%.3000s", missing, text);
+    close(dump_fd);
+}
+END_TEST
+
+/* ---- Memory that may be anything ------------------------------------------------------------------------------ */
+
+#define UNMAPPED ((void *)(uintptr_t)4096)
+
+/* A registry of its own, whose one channel is a copy of one that is there, and broken. */
+static struct {
+    struct spool__registry registry;
+    struct spool__core core;
+    _Alignas(SPOOL_CACHE_LINE) struct spool__lane lane;
+    unsigned char behind[4096];
+    struct spool_select select;
+    struct watch watch;
+} fake;
+
+static void break_lane_pointer(void)
+{
+    fake.core.ends[0].lanes[SPOOL__GET] = UNMAPPED;
+}
+
+static void break_core(void)
+{
+    fake.core.n_lanes = 7;
+}
+
+static void break_entry(void)
+{
+    fake.registry.first[0] = (uintptr_t)UNMAPPED;
+}
+
+static void break_flavour(void)
+{
+    fake.lane.flavour = (enum spool__flavour)77;
+}
+
+static void break_unit(void)
+{
+    fake.lane.ring.unit = 12345;
+}
+
+static void break_no_unit(void)
+{
+    fake.lane.ring.unit = 0;
+}
+
+static void break_positions(void)
+{
+    fake.lane.ring.head = UINT64_MAX;
+}
+
+static void break_ring_size(void)
+{
+    fake.lane.ring.capacity = SIZE_MAX / 32;
+    fake.lane.ring.tail = fake.lane.ring.unit / 2;
+}
+
+static void break_segment(void)
+{
+    fake.lane.flavour = SPOOL__CHAIN;
+    fake.lane.chain.tail = fake.lane.chain.head = UNMAPPED;
+}
+
+static void break_segment_size(void)
+{
+    fake.lane.flavour = SPOOL__CHAIN;
+    fake.lane.chain = (struct spool__chain){.tail = (void *)fake.behind, .head = (void *)fake.behind};
+    memset(fake.behind, 0xff, sizeof fake.behind);
+}
+
+static void break_slots(void)
+{
+    break_segment_size();
+    memset(fake.behind, 0, sizeof fake.behind);
+    memset(fake.behind + sizeof(struct spool__segment), 3, sizeof fake.behind - sizeof(struct spool__segment));
+    ((struct spool__segment *)(void *)fake.behind)->slots = 1u << 20;
+}
+
+static void break_cycle(void)
+{
+    break_segment_size();
+    memset(fake.behind, 0, sizeof fake.behind);
+    ((struct spool__segment *)(void *)fake.behind)->next = (void *)fake.behind;
+}
+
+static void break_source(void)
+{
+    fake.lane.flavour = SPOOL__SOURCE;
+    fake.lane.source = (struct spool__source){.ops = UNMAPPED, .fd = 5, .park_plus_1 = 7};
+}
+
+static void break_select(void)
+{
+    fake.registry.first[1] = (uintptr_t)UNMAPPED | SPOOL__A_SELECT;
+    fake.registry.end = 2;
+}
+
+static void break_watches(void)
+{
+    fake.select = (struct spool_select){.n_watches = INT32_MAX, .watches = UNMAPPED};
+    fake.registry.first[1] = (uintptr_t)&fake.select | SPOOL__A_SELECT;
+    fake.registry.end = 2;
+}
+
+static void break_watch(void)
+{
+    fake.watch = (struct watch){.kind = CHAN_GET, .lane = UNMAPPED};
+    fake.select = (struct spool_select){.n_watches = 1, .watches = &fake.watch};
+    fake.registry.first[1] = (uintptr_t)&fake.select | SPOOL__A_SELECT;
+    fake.registry.end = 2;
+}
+
+static void break_table(void)
+{
+    fake.registry.segments[0] = UNMAPPED;
+    fake.registry.end = UINT32_MAX;
+}
+
+static void (*const breaks[])(void) = {
+    break_lane_pointer, break_core,  break_entry,        break_flavour, break_unit,  break_no_unit,
+    break_positions,    break_ring_size, break_segment,  break_segment_size, break_slots, break_cycle,
+    break_source,       break_select, break_watches,     break_watch,   break_table,
+};
+
+/* It ends, says of the rest what is so, and touches nothing. */
+START_TEST(broken_memory_is_borne)
+{
+    spool_chan *chan = new_chan("broken", 8, 3);
+    struct spool__look l;
+    fake.registry = spool__registry;
+    fake.registry.self = &fake.registry;
+    fake.registry.end = 1;
+    fake.registry.segments[0] = fake.registry.first;
+    fake.core = *chan->core;
+    fake.core.ends[0].core = &fake.core;
+    fake.core.ends[0].lanes[SPOOL__GET] = &fake.lane;
+    fake.lane = *spool__chan_lane(chan, SPOOL__GET);
+    fake.registry.first[0] = (uintptr_t)&fake.core;
+    breaks[_i]();
+    must_be(spool__look(&l, getpid(), (uintptr_t)&fake.registry), 0);
+    must(l.n_chans <= 1 && l.n_watches == 0);
+    dump_fd = open("/dev/null", O_WRONLY);
+    must_be(spool__look_print(&l, dump_fd, NULL, NULL), 0);
+    for (int i = 0; i < l.n_lanes; i++)
+        (void)spool__look_is_undrained(&l, &l.lanes[i]);
+    close(dump_fd);
+    spool__look_free(&l);
+    spool_unref(chan);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("look");
@@ -486,7 +810,11 @@ int main(void)
         tc = case_new(suite, "verdicts");
         tcase_add_loop_test(tc, verdicts, 0, (int)(sizeof scenes / sizeof *scenes));
     }
+    tc = case_new(suite, "broken");
+    tcase_add_loop_test(tc, broken_memory_is_borne, 0, (int)(sizeof breaks / sizeof *breaks));
     tc = case_new(suite, "dump");
+    if (!UNDER_TSAN)
+        tcase_add_test(tc, everything_in_words);
     tcase_add_test(tc, dump_in_a_signal_handler);
     return run_suite(suite, "look");
 }
