@@ -237,6 +237,8 @@ START_TEST(looks_while_others_make_and_free)
 }
 END_TEST
 
+static int dump_fd = -1, dump_result = 1;
+
 /* ---- Verdicts, on a child of this process --------------------------------------------------------------------- */
 
 static spool_chan *left, *right;
@@ -360,6 +362,7 @@ START_TEST(verdicts)
     if (child == 0)
         play(scene);
     must(child > 0);
+    dump_fd = open("/dev/null", O_WRONLY);
     struct spool__look l;
     bool deadlocked = false, lost = false, undrained = false;
     /* Until all have gone to sleep for good, and then once more. */
@@ -373,12 +376,14 @@ START_TEST(verdicts)
             quiet = quiet && l.threads[i].slept;
             lost = lost || spool__look_is_lost(&l, &l.threads[i]);
         }
+        must_be(spool__look_print(&l, dump_fd, NULL, NULL), 0);
         for (int i = 0; i < l.n_lanes; i++)
             undrained = undrained || spool__look_is_undrained(&l, &l.lanes[i]);
         spool__look_free(&l);
         settled = quiet ? settled + 1 : 0;
         nap();
     }
+    close(dump_fd);
     kill(child, SIGKILL);
     must_be(waitpid(child, NULL, 0), child);
     if (deadlocked != scene->deadlocked || lost != scene->lost || undrained != scene->undrained)
@@ -406,7 +411,6 @@ END_TEST
 
 /* ---- spool_dump ----------------------------------------------------------------------------------------------- */
 
-static int dump_fd = -1, dump_result = 1;
 
 static void dump_in_handler(int signo)
 {
