@@ -109,6 +109,8 @@ bool spool__look_find(const struct spool__look *l, uintptr_t word, int fd, struc
  */
 int spool__look_print(const struct spool__look *l, int fd, const char *where(void *arg, uintptr_t address), void *arg);
 
+/* ---- verdict.c: what is wrong, where that can be proved ------------------------------------------------------- */
+
 /*
  * Whether every thread sleeps for ever in a put, get or select that only another thread of this process could end, or
  * in a join of such a thread; selects with descriptors, timers and the like among their cases could be woken by others.

@@ -179,12 +179,14 @@ static int64_t last_ran(pid_t pid, pid_t tid)
     return ms * 1000000 + (*s == '.' ? (s++, (int64_t)number(&s, 10)) : 0);
 }
 
-static void see_times(const struct spool__look *l, struct spool__seen_thread *t, int64_t now)
+/* Whether it could be told how often the thread got a processor. */
+static bool see_times(const struct spool__look *l, struct spool__seen_thread *t, int64_t now)
 {
     char buf[128];
     t->asleep_ns = -1;
     t->turns = 0;
-    if (read_task(l->pid, t->tid, "schedstat", buf, sizeof buf) > 0) {
+    bool is_counted = read_task(l->pid, t->tid, "schedstat", buf, sizeof buf) > 0;
+    if (is_counted) {
         const char *s = buf;
         for (int i = 0; i < 2; i++) {
             (void)number(&s, 10);
@@ -195,6 +197,7 @@ static void see_times(const struct spool__look *l, struct spool__seen_thread *t,
     int64_t ran = now < 0 ? -1 : last_ran(l->pid, t->tid);
     if (ran >= 0)
         t->asleep_ns = now > ran ? now - ran : 0;
+    return is_counted;
 }
 
 /* ---- All threads ---------------------------------------------------------------------------------------------- */
@@ -217,22 +220,23 @@ static int read_tids(struct spool__look *l, int tasks)
     return n < 0 ? n : count;
 }
 
-/* Opened anew for each pass: a folder of /proc is read once. */
+/* How many there are; none that are seen where there is no /proc, or no descriptor to read it with. */
 static int list_tids(struct spool__look *l)
 {
+    /* Opened anew for each pass: a folder of /proc is read once. */
     int tasks = open_task(l->pid, 0, NULL, O_DIRECTORY);
-    if (tasks < 0)
-        return tasks == -ENOENT ? -ESRCH : tasks;
-    int n = read_tids(l, tasks);
-    (void)spool__sys_close(tasks);
-    return n;
+    int n = tasks < 0 ? tasks : read_tids(l, tasks);
+    if (tasks >= 0)
+        (void)spool__sys_close(tasks);
+    if (n < 0)
+        l->is_blind = true;
+    return n < 0 ? 0 : n;
 }
 
 int spool__look_at_threads(struct spool__look *l)
 {
+    l->is_blind = false;
     int n = list_tids(l);
-    if (n < 0)
-        return n;
     if (n > l->cap_threads) {
         if (l->threads)
             spool__sys_unmap(l->threads, (size_t)l->cap_threads * sizeof *l->threads + 1);
@@ -243,11 +247,8 @@ int spool__look_at_threads(struct spool__look *l)
             return -ENOMEM;
         }
         n = list_tids(l);
-        if (n < 0)
-            return n;
     }
     l->n_threads = n < l->cap_threads ? n : l->cap_threads;
-    l->is_blind = false;
     int64_t now = last_ran(spool__sys_getpid(), spool__sys_gettid());
     for (int i = 0; i < l->n_threads; i++) {
         struct spool__seen_thread *t = &l->threads[i];
@@ -258,8 +259,8 @@ int spool__look_at_threads(struct spool__look *l)
         int len = read_task(l->pid, t->tid, "comm", t->name, sizeof t->name);
         if (len > 0 && t->name[len - 1] == '\n')
             t->name[len - 1] = '\0';
-        see_times(l, t, now);
-        t->slept = before == t->tid && t->turns == turns;
+        bool is_counted = see_times(l, t, now);
+        t->slept = is_counted && before == t->tid && t->turns == turns;
         len = read_task(l->pid, t->tid, "syscall", buf, sizeof buf);
         if (len <= 0)
             l->is_blind = true;
@@ -267,71 +268,4 @@ int spool__look_at_threads(struct spool__look *l)
         see_call(l, len > 0 && !is_me ? buf : "", t);
     }
     return 0;
-}
-
-/* ---- Verdicts ------------------------------------------------------------------------------------------------- */
-
-/* Whether a put (a get) would not have to wait. */
-static bool is_ready(const struct spool__seen_lane *lane, enum spool__side side)
-{
-    if (lane->is_closed)
-        return true;
-    if (!lane->is_counted || lane->flavour == SPOOL__MEET)
-        return false;
-    return side == SPOOL__GET ? lane->len > 0 : lane->flavour == SPOOL__CHAIN || lane->len < lane->capacity;
-}
-
-/* Whether only a thread of the process can make it ready. */
-static bool is_inner(const struct spool__look *l, int lane)
-{
-    return lane >= 0 && l->lanes[lane].flavour != SPOOL__SOURCE;
-}
-
-static bool select_is_inner(const struct spool__look *l, const struct spool__seen_select *s)
-{
-    if (s->is_nested)
-        return false;
-    for (int i = s->watches; i < s->watches + s->n_watches; i++)
-        if (l->watches[i].n_on > 0 && (!is_inner(l, l->watches[i].lane) ||
-                                       is_ready(&l->lanes[l->watches[i].lane], l->watches[i].side)))
-            return false;
-    return s->n_watches > 0;
-}
-
-bool spool__look_is_deadlocked(const struct spool__look *l)
-{
-    bool any = false;
-    for (int i = 0; i < l->n_threads; i++) {
-        const struct spool__seen_thread *t = &l->threads[i];
-        if (t->wait == SPOOL__IS_KEPT)
-            continue;
-        if (t->is_timed || !t->slept)
-            return false;
-        if (t->wait == SPOOL__IN_LANE) {
-            if (!is_inner(l, t->what) || is_ready(&l->lanes[t->what], t->side))
-                return false;
-            any = true;
-        } else if (t->wait == SPOOL__IN_SELECT) {
-            if (!select_is_inner(l, &l->selects[t->what]))
-                return false;
-            any = true;
-        } else if (t->wait != SPOOL__IN_GO_WAIT && t->wait != SPOOL__JOINS) {
-            return false;
-        }
-    }
-    return any && !l->is_blind;
-}
-
-bool spool__look_is_lost(const struct spool__look *l, const struct spool__seen_thread *t)
-{
-    return t->slept && t->wait == SPOOL__IN_LANE && is_inner(l, t->what) && is_ready(&l->lanes[t->what], t->side);
-}
-
-bool spool__look_is_undrained(const struct spool__look *l, const struct spool__seen_lane *lane)
-{
-    const struct spool__gate_sight *getters = &lane->gates[SPOOL__GET];
-    if (!lane->is_counted || lane->len == 0 || getters->threads || getters->threads_granted || getters->selects)
-        return false;
-    const struct spool__seen_chan *chan = &l->chans[lane->chan];
-    return lane->is_closed || chan->refs[lane - &l->lanes[chan->lanes]] == 0;
 }

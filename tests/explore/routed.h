@@ -66,8 +66,8 @@
 #define memset(to, byte, bytes) ex_memset((to), (byte), (bytes))
 
 /* One processor: who waits for others lets them run. */
-#define SPIN_PAUSES 1u
-#define SPIN_YIELDS 0u
+#define SPIN_PAUSES 0u
+#define SPIN_YIELDS 1u
 #define LONG_SLEEPS 0u
 #define DOZE_TURNS 2u
 /* The second look that finds a case not to be ready arms it. */

@@ -163,6 +163,8 @@ static inline int fault_epoll_ctl(int epoll, int op, int fd, struct epoll_event 
     FAULT_AT(F_EPOLL_WAIT, FAULT_SLEEPS(deadline), spool__sys_epoll_wait(epoll, events, max, deadline))
 #define spool__sys_read(fd, buf, bytes) FAULT_AT(F_READ, ALL, spool__sys_read(fd, buf, bytes))
 #define spool__sys_open(dir, path, flags) FAULT_AT(F_OPEN, ALL, spool__sys_open(dir, path, flags))
+#define spool__sys_peek(pid, at, ret, bytes) FAULT_AT(F_PEEK, ALL, spool__sys_peek(pid, at, ret, bytes))
+#define spool__sys_write(fd, buf, bytes) FAULT_AT(F_WRITE, ALL, spool__sys_write(fd, buf, bytes))
 #define spool__sys_getdents(fd, buf, bytes) FAULT_AT(F_GETDENTS, ALL, spool__sys_getdents(fd, buf, bytes))
 #define spool__sys_timerfd() FAULT_AT(F_TIMERFD, ALL, spool__sys_timerfd())
 #define spool__sys_timerfd_set(fd, at, interval) FAULT_AT(F_TIMERFD_SET, ALL, spool__sys_timerfd_set(fd, at, interval))

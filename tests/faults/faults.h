@@ -139,6 +139,7 @@ void run_signal(void);
 void run_child(void);
 void run_go(void);
 void run_go_fork(void);
+void run_dump(void);
 #ifndef FAULTS_NO_URING
 void run_uring(void);
 void run_uring_close(void);

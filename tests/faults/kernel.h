@@ -35,6 +35,8 @@ enum fault_call {
     F_EPOLL_WAIT,
     F_READ,
     F_OPEN,
+    F_PEEK,
+    F_WRITE,
     F_GETDENTS,
     F_TIMERFD,
     F_TIMERFD_SET,

@@ -28,6 +28,7 @@ const struct scene scenes[] = {
     {.name = "child", .run = run_child},
     {.name = "go", .run = run_go},
     {.name = "go_fork", .run = run_go_fork},
+    {.name = "dump", .run = run_dump, .kth_max = 40},
 #ifndef FAULTS_NO_URING
     {.name = "uring", .run = run_uring},
     {.name = "uring_close", .run = run_uring_close},
