@@ -13,7 +13,6 @@ export LC_ALL=C
 
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-failed=0
 
 skip_all() {
     echo "skip gdb $*"
@@ -26,18 +25,7 @@ gdb -nx -batch -ex run true >"$tmp/try" 2>&1
 grep -q 'exited normally' "$tmp/try" ||
     skip_all "it may not trace here: $(tail -n 1 "$tmp/try")"
 
-# test_is NAME COMMAND ...: the command's output is shown if it fails.
-test_is() {
-    name=$1
-    shift
-    if "$@" >"$tmp/output" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name"
-        sed 's/^/    /' "$tmp/output"
-        failed=1
-    fi
-}
+. tests/report
 
 build() {
     $MAKE -s --no-print-directory BUILD="$BUILD" CC="$CC" install prefix="$tmp/usr" &&

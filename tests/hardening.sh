@@ -18,19 +18,9 @@ done
 tree=$PWD
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-failed=0
 
-test_is() {
-    name=$1
-    shift
-    if (cd "$tmp" && "$@") >"$tmp/output" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name"
-        sed 's/^/    /;100q' "$tmp/output"
-        failed=1
-    fi
-}
+. tests/report
+test_in=$tmp
 
 so=$(readlink -f "$BUILD/libspool.so")
 readelf -lW "$so" >"$tmp/segments" && readelf -dW "$so" >"$tmp/dynamic" || exit

@@ -15,7 +15,6 @@ export LC_ALL=C
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 mkdir "$tmp/samples" || exit 1
-failed=0
 strict='-O2 -Wall -Wextra -Werror'
 # What stands in a sample of spool_uring(3) for a kernel that has none for us.
 no_uring='(Function not implemented|Operation not permitted)'
@@ -29,21 +28,8 @@ else
     uring_cflags=$("$PKG_CONFIG" --cflags liburing) && uring_libs=$("$PKG_CONFIG" --libs liburing) || exit
 fi
 
-# test_is NAME COMMAND ...: its output is shown if it fails, and its last line if it exits with 77, skipped.
-test_is() {
-    test=manual_$1
-    shift
-    ("$@") >"$tmp/output" 2>&1
-    case $? in
-    0) echo "ok $test" ;;
-    77) echo "skip $test $(tail -n 1 "$tmp/output")" ;;
-    *)
-        echo "not ok $test"
-        sed 's/^/    /;100q' "$tmp/output"
-        failed=1
-        ;;
-    esac
-}
+. tests/report
+test_prefix=manual_
 
 # ---- Pages ------------------------------------------------------------------------------------------------------------
 

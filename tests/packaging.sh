@@ -12,27 +12,16 @@ export LC_ALL=C
 : "${BUILD:=build}" "${URING:=1}"
 
 debian=tools/debian
-scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
-failed=0
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
 
-test_is() {
-    name=$1
-    shift
-    if "$@" >"$scratch/output" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name"
-        sed 's/^/    /;100q' "$scratch/output"
-        failed=1
-    fi
-}
+. tests/report
 
 version=$(sed -n 's/^.define SPOOL_VERSION_[A-Z]* //p' include/spool.h | paste -sd .)
 soname=$(basename "$(readlink "$BUILD/libspool.so")")
 
 versions_agree() {
-    head -n 1 "$debian/changelog" >"$scratch/first" && cat "$scratch/first" && grep -F "spool ($version-" "$scratch/first"
+    head -n 1 "$debian/changelog" >"$tmp/first" && cat "$tmp/first" && grep -F "spool ($version-" "$tmp/first"
 }
 
 package_is_named_for_soname() {
@@ -47,7 +36,7 @@ needs_agree() {
 
 # No symbol more, none less, none of another version.
 symbols_are_exact() {
-    dpkg-gensymbols -c4 -plibspool0 "-v$version" "-P$scratch" "-e$(readlink -f "$BUILD/libspool.so")" \
+    dpkg-gensymbols -c4 -plibspool0 "-v$version" "-P$tmp" "-e$(readlink -f "$BUILD/libspool.so")" \
         "-I$debian/libspool0.symbols" -O/dev/null
 }
 

@@ -13,25 +13,13 @@ export LC_ALL=C
 
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-failed=0
 
 if ! command -v readelf >/dev/null; then
     echo 'skip probes there is no readelf (binutils)'
     exit 77
 fi
 
-# test_is NAME COMMAND ...: the command's output is shown if it fails.
-test_is() {
-    name=$1
-    shift
-    if "$@" >"$tmp/output" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name"
-        sed 's/^/    /' "$tmp/output"
-        failed=1
-    fi
-}
+. tests/report
 
 # "NAME ARGUMENTS" of each probe in the library in folder $1.
 notes() {

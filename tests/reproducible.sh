@@ -17,19 +17,9 @@ command -v xz >/dev/null || { echo 'skip reproducible there is no xz (xz-utils)'
 tree=$PWD
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-failed=0
 
-test_is() {
-    name=$1
-    shift
-    if (cd "$tmp" && "$@") >"$tmp/output" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name"
-        sed 's/^/    /;100q' "$tmp/output"
-        failed=1
-    fi
-}
+. tests/report
+test_in=$tmp
 
 # one_builder FOLDER GOAL ...; other_builder: make there, with BUILD and DESTDIR of their own.
 one_builder() {

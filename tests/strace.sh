@@ -14,7 +14,6 @@ export LC_ALL=C
 
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-failed=0
 
 if ! command -v strace >/dev/null; then
     echo "skip strace strace is not installed"
@@ -25,18 +24,7 @@ if ! strace -f -o "$tmp/try" true 2>"$tmp/error"; then
     exit 77
 fi
 
-# test_is NAME COMMAND ...: the command's output is shown if it fails.
-test_is() {
-    name=$1
-    shift
-    if "$@" >"$tmp/output" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name"
-        sed 's/^/    /' "$tmp/output"
-        failed=1
-    fi
-}
+. tests/report
 
 scaled() {
     awk -v n="$1" -v scale="$SPOOL_TEST_SCALE" 'BEGIN { printf "%d\n", n * scale < 1 ? 1 : n * scale }'

@@ -16,22 +16,9 @@ tmp=$(mktemp -d) || exit 1
 chmod 755 "$tmp"
 hung='' server=''
 trap 'kill $hung $server 2>/dev/null; rm -rf "$tmp"' EXIT
-failed=0
 
-test_is() {
-    name=$1
-    shift
-    (cd "$tmp" && "$@") >"$tmp/output" 2>&1
-    case $? in
-    0) echo "ok tool.$name" ;;
-    77) echo "skip tool.$name $(tail -n 1 "$tmp/output")" ;;
-    *)
-        echo "not ok tool.$name"
-        sed 's/^/    /;60q' "$tmp/output"
-        failed=1
-        ;;
-    esac
-}
+. tests/report
+test_prefix=tool. test_in=$tmp
 
 # says STATUS PATTERN COMMAND ...: it ends with that status, and a line of what it prints matches.
 says() {
@@ -176,8 +163,8 @@ bears_an_exit() {
                 echo "exit status $status"
                 return 1
             done
-            # A zombie is still there.
-            wait -n $other 2>/dev/null || [ -d /proc/$other/fd ] || break
+            # What has ended, and was not waited for, is still there.
+            grep -q '^State:.Z' /proc/$other/status && break
         done
         wait $other
     done

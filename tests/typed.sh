@@ -13,21 +13,10 @@ export LC_ALL=C
 
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-failed=0
 strict='-Wall -Wextra -Wshadow -pedantic -Werror'
 
-# test_is NAME COMMAND ...: the command's output is shown if it fails.
-test_is() {
-    name=typed_$1
-    shift
-    if "$@" >"$tmp/output" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name"
-        sed 's/^/    /;40q' "$tmp/output"
-        failed=1
-    fi
-}
+. tests/report
+test_prefix=typed_
 
 # ---- A program of two files, C and C++ alike -----------------------------------------------------------------------
 

@@ -48,6 +48,10 @@ uint64_t lane_wakes(const struct spool__seen_lane *lane);
 uint64_t lane_saved(const struct spool__seen_lane *lane);
 /* The number that /proc/PID/fdinfo gives an eventfd, or -1. */
 long eventfd_id(pid_t pid, int fd);
+
+/* ---- json.c --------------------------------------------------------------------------------------------------- */
+
+void json_string(FILE *out, const char *s);
 void print_json(const struct spool__look *l, FILE *out);
 
 /* ---- The subcommands, with the arguments that are theirs ------------------------------------------------------ */

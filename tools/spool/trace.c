@@ -410,31 +410,21 @@ static bool tell(struct thread *t, const char *call, char *ret, size_t bytes)
 
 /* ---- Lines ---------------------------------------------------------------------------------------------------- */
 
-static void json_text(const char *name, const char *s)
+static void json_member(const char *name, const char *s, const char *end)
 {
-    fprintf(out, "\"%s\": \"", name);
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c < ' ' || c >= 127)
-            fprintf(out, "\\u%04x", c);
-        else
-            fprintf(out, c == '"' || c == '\\' ? "\\%c" : "%c", c);
-    }
-    fputc('"', out);
+    fprintf(out, "\"%s\": ", name);
+    json_string(out, s);
+    fputs(end, out);
 }
 
 static void print_line(const struct thread *t, const char *text, const char *line)
 {
     if (json) {
         fprintf(out, "{\"tid\": %d, ", (int)t->tid);
-        json_text("thread", t->name);
-        fputs(", ", out);
-        if (text) {
-            json_text("does", text);
-            fputs(", ", out);
-        }
-        json_text("line", line);
-        fputs("}\n", out);
+        json_member("thread", t->name, ", ");
+        if (text)
+            json_member("does", text, ", ");
+        json_member("line", line, "}\n");
     } else {
         fprintf(out, "%7d %-15s  %s\n", (int)t->tid, t->name, text ? text : line);
     }
