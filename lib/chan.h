@@ -13,9 +13,9 @@
 #define SPOOL__NAME_BYTES 32
 
 struct spool__core {
-    uint32_t pins;    /* ends that are referenced, and threads parked inside */
-    uint32_t n_lanes; /* 1, or 2 for a pair */
-    uint32_t entry;   /* in the registry */
+    uint32_t pins;       /* ends that are referenced, and threads parked inside */
+    uint32_t n_lanes;    /* 1, or 2 for a pair */
+    uint32_t entry;      /* in the registry */
     const void *creator; /* the address that the call which made it returned to */
     void (*drop)(void *elem);
     struct spool__worker *worker; /* the thread of spool_go that has one end; guarded by the lock in go.c */

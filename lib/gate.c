@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "lane.h" /* for the probes: which lane a gate is of */
+
 /*
  * The word of the threads. In both words the version changes with every grant, signal and drain, so that a thread that
  * was in a system call meanwhile can tell.

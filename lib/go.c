@@ -101,6 +101,7 @@ static bool await_job(struct spool__worker *w)
     while ((state = spool__load(&w->state, ACQUIRE)) != SPOOL__JOB) {
         if (spool__spin(&turns))
             continue;
+        /* No look after it: a job takes the place of SLEEPS, and the futex then does not sleep. */
         if (state == SPOOL__NO_JOB && !spool__cas(&w->state, &state, SPOOL__SLEEPS, RELAXED))
             continue;
         if (deadline == INT64_MAX)

@@ -24,7 +24,8 @@ static unsigned dear_for;
 
 /*
  * A thread that slept this long, the last LONG_SLEEPS times that it slept, sleeps at once: it would spin in vain again.
- * And Linux, from 6.6 on, lets a thread that has yielded wait when it is woken, where it would have run at once.
+ * And Linux lets a thread that has yielded wait when it is woken, where it would have run at once: seen on 6.18, whose
+ * scheduler (EEVDF, since 6.6) makes a yield move the deadline of the thread.
  */
 #define LONG_SLEEP_NS 100000
 

@@ -84,7 +84,8 @@ void spool__registry_remove(uint32_t entry)
 {
     if (entry == 0)
         return;
-    spool__store(entry_at(entry - 1, false), 0, RELEASE);
+    /* Relaxed: who looks copes with the address of what is gone, and who takes the entry reads nothing through it. */
+    spool__store(entry_at(entry - 1, false), 0, RELAXED);
     spool__store(&spool__registry.hand, entry - 1, RELAXED);
     (void)spool__add(&spool__registry.n_free, 1, RELAXED);
 }

@@ -8,10 +8,10 @@
  * A table of every channel, select and thread of spool_go of the process, so that somebody who looks from outside, or a
  * dump from inside, finds them: see look.h. It is only written when one is made or goes.
  *
- * An entry is the address of one of them, its lowest bits saying of what; 0 is free. Whoever adds swaps a free entry for
- * its own, whoever goes stores 0: nothing else has to agree, so nothing is locked. While one in SPARE entries is free, one
- * of those is sought, from where one was freed last; otherwise one is taken at the end. Segments double in size and are
- * never given back. If there is no memory for one, things are made all the same, and are not seen.
+ * An entry is the address of one of them, its lowest bits saying of what; 0 is free. Whoever adds swaps a free entry
+ * for its own, whoever goes stores 0: nothing else has to agree, so nothing is locked. While one in SPARE entries is
+ * free, one of those is sought, from where one was freed last; otherwise one is taken at the end. Segments double in
+ * size and are never given back. If there is no memory for one, things are made all the same, and are not seen.
  *
  * Who looks from outside tells the table by its first bytes, in a part of memory that was mapped from a file.
  */

@@ -93,10 +93,9 @@ int spool__source_close(struct spool__source *src);
 void spool__source_destroy(struct spool__source *src, void (*drop)(void *elem));
 
 /*
- * In chan.c, for the constructors. New: a channel whose one lane has this kind of source, zeroed but for ops; creator as
- * in the core. Then the
- * constructor sets fd and what else the kind needs, and either hands it out or, having given back what it made,
- * frees it.
+ * In chan.c, for the constructors. New: a channel whose one lane has this kind of source, zeroed but for ops; creator
+ * as in the core. Then the constructor sets fd and what else the kind needs, and either hands it out or, having given
+ * back what it made, frees it.
  */
 struct spool_chan;
 int spool__chan_new_source(struct spool_chan **ret, struct spool__source **ret_src,

@@ -167,6 +167,7 @@ END_TEST
 
 /* What others take of a processor that is yielded to them; the clock goes on meanwhile. 0: as it is. */
 static int64_t others_take;
+static int64_t clock_stands; /* at this, unless 0 */
 static _Atomic int64_t taken;
 static atomic_int yields;
 
@@ -177,9 +178,9 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
 
 int __wrap_sched_yield(void)
 {
+    atomic_fetch_add(&yields, 1);
     if (others_take == 0)
         return __real_sched_yield();
-    atomic_fetch_add(&yields, 1);
     atomic_fetch_add(&taken, others_take);
     return 0;
 }
@@ -189,6 +190,10 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
     int r = __real_clock_gettime(id, ts);
     int64_t ns = ts->tv_nsec + atomic_load(&taken);
 
+    if (clock_stands) {
+        ts->tv_sec = 0;
+        ns = clock_stands;
+    }
     ts->tv_sec += ns / SEC;
     ts->tv_nsec = ns % SEC;
     return r;
@@ -211,6 +216,41 @@ START_TEST(test_yields_to_others_once)
         must_be(putting ? spool_try_get(c, &other) : spool_try_put(c, &other), 0);
         must_be(worker_join(&w), 0);
     }
+    spool_unref(c);
+}
+END_TEST
+
+/* How often a wait that ends at its deadline gives its turn away before it sleeps. */
+static int yields_of_wait(spool_chan *c, int wait)
+{
+    uint64_t v = 1;
+
+    atomic_store(&yields, 0);
+    must_be(wait_for(c, is_putting(wait), &v, 1), -ETIMEDOUT);
+    return atomic_load(&yields);
+}
+
+/* Whose last four sleeps took 100 us and more sleeps at once, until one took less. */
+START_TEST(test_long_sleeper)
+{
+    spool_chan *c = chan_that_blocks(_i, 8);
+
+    clock_stands = now_ns() - SEC; /* so that deadlines have passed */
+    must(yields_of_wait(c, _i) > 0);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 3; i++) {
+            clock_stands += 100 * US;
+            must(yields_of_wait(c, _i) > 0);
+        }
+        if (round > 0)
+            for (int i = 0; i < 5; i++) {
+                clock_stands += i == 0 ? 100 * US : 10 * MS;
+                must_be(yields_of_wait(c, _i), 0);
+            }
+        clock_stands += 100 * US - 1;
+        must(yields_of_wait(c, _i) > 0);
+    }
+    clock_stands = 0;
     spool_unref(c);
 }
 END_TEST
@@ -854,6 +894,7 @@ int main(void)
     tcase_add_loop_test(tc, test_timeout_extreme, 0, N_WAITS);
     tcase_add_loop_test(tc, test_in_time, 0, N_WAITS);
     tcase_add_loop_test(tc, test_yields_to_others_once, 0, N_WAITS);
+    tcase_add_loop_test(tc, test_long_sleeper, 0, N_WAITS);
 
     tc = case_new(s, "signals");
     tcase_add_loop_test(tc, test_eintr_storm, 0, N_WAITS);
