@@ -318,9 +318,10 @@ int spool_select_poll_fd(spool_select *sel) SPOOL_MUST_USE;
 
 /*
  * Writes to fd, as text for people, every channel, select and thread of this process, and who waits for what. Async-
- * signal-safe, so that a handler of SIGQUIT may call it; blocks no longer than fd does, locks nothing, stops nobody: what
- * it shows may be from moments that lie a little apart. Maps memory while it runs, reads /proc, and its own memory by
- * process_vm_readv(2). The command spool(1) shows the same of a process from outside, and more.
+ * signal-safe, so that a handler of SIGQUIT may call it; blocks no longer than fd does, locks nothing, stops nobody:
+ * what it shows may be from moments that lie a little apart. Maps memory while it runs, reads /proc if it can be had and
+ * a descriptor is left, and its own memory by process_vm_readv(2). The command spool(1) shows the same of a process from
+ * outside, and more.
  * 0; -ENOMEM; -EBADF and so on, as write(2) says; -EPERM, -ENOSYS where process_vm_readv(2) is forbidden.
  */
 int spool_dump(int fd);
