@@ -19,8 +19,8 @@ static unsigned n_idle;
 static unsigned n_running;
 static unsigned n_started;  /* for default names */
 static unsigned n_waiting;  /* in spool_go_wait */
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static bool cares_for_fork; /* a child of this process will find the above as it has to be */
+static _Thread_local unsigned n_before_fork;
 
 uint32_t spool__go_rest;
 
@@ -189,14 +189,17 @@ static int new_worker(struct spool__worker **ret)
     return 0;
 }
 
+/* These may be registered more than once, and are called as often for one fork; see need_care_for_fork. */
 static void before_fork(void)
 {
-    (void)pthread_mutex_lock(&lock);
+    if (n_before_fork++ == 0)
+        (void)pthread_mutex_lock(&lock);
 }
 
 static void after_fork_parent(void)
 {
-    (void)pthread_mutex_unlock(&lock);
+    if (--n_before_fork == 0)
+        (void)pthread_mutex_unlock(&lock);
 }
 
 /* Only the thread that forked is in the child. */
@@ -206,28 +209,21 @@ static void after_fork_child(void)
     n_idle = 0;
     n_waiting = 0;
     n_running = self != NULL;
-    /* Else who was forked between the two steps of care_for_fork would do it again, and lock twice when it forks. */
-    spool__store(&cares_for_fork, true, RELAXED);
-    (void)pthread_mutex_unlock(&lock);
+    after_fork_parent();
 }
 
-static void care_for_fork(void)
-{
-    if (!spool__load(&cares_for_fork, RELAXED) && pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0)
-        spool__store(&cares_for_fork, true, RELEASE);
-}
-
-/* 0 or -ENOMEM: without it a child would give its functions to threads that it has not got. */
+/*
+ * 0 or -ENOMEM: without it a child would give its functions to threads that it has not got. No lock and no
+ * pthread_once(3) keeps two threads from registering at once: a child forked meanwhile would find it taken for ever.
+ */
 static int need_care_for_fork(void)
 {
-    (void)pthread_once(&fork_once, care_for_fork);
     if (spool__load(&cares_for_fork, ACQUIRE))
         return 0;
-    (void)pthread_mutex_lock(&lock);
-    if (!cares_for_fork)
-        care_for_fork();
-    (void)pthread_mutex_unlock(&lock);
-    return spool__load(&cares_for_fork, ACQUIRE) ? 0 : -ENOMEM;
+    if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0)
+        return -ENOMEM;
+    spool__store(&cares_for_fork, true, RELEASE);
+    return 0;
 }
 
 void spool__core_set_name(struct spool__core *core, const char *name, size_t len)

@@ -12,27 +12,34 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* clang-format off */
 /*
  * What can go wrong, from the manual pages and where they are silent the kernel's source (5.15 to 6.18). Left out,
  * because it cannot happen:
  *
  *   any call                EBADF, EFAULT, EINVAL and the like, which say that the library has asked for nonsense
- *   getpid, clock_gettime, sched_yield, rt_sigprocmask(how to read it), free     do not fail (BLOCKED is listed to be
- *                           seen; it has no rule)
+ *   getpid, clock_gettime, sched_yield, rt_sigprocmask(how to read it), free
+ *                           do not fail (BLOCKED is listed to be seen; it has no rule)
  *   futex wake              fails only on a bad address
- *   futex wait ETIMEDOUT    before its time: the kernel does not
- *   eventfd write EAGAIN    but at signal_fd: the counter of a descriptor that is not handed out, and that only the
- *                           library writes to, cannot be full (own_fd, party, end)
- *   eventfd read/write EINTR, timerfd and signalfd read EINTR     they are O_NONBLOCK and do not sleep
- *   epoll_ctl MOD ENOMEM    only for EPOLLWAKEUP, and then only when that is new to the entry
- *   epoll_ctl ADD EPERM, ELOOP    but for a descriptor of the user's: eventfds, timerfds and so on can be polled
- *   epoll_wait EINTR with timeout 0     the kernel looks for signals only when it is about to sleep. (ppoll does not:
- * it says EINTR whenever a signal is pending and nothing is ready.) ppoll ENOMEM            one or two descriptors fit
- * on the kernel's stack epoll_pwait2 ENOSYS with no limit of time     it is not called waitid EINTR            WNOHANG
- * does not sleep timerfd_settime         the kernel has no reason; a sandbox has (EPERM) pthread_mutex_*,
- * pthread_sigmask, pthread_once, pthread_attr_setdetachstate       not for these arguments dup ENFILE              it
- * makes no new open file close                   says EINTR or EIO, but the descriptor is closed
+ *   futex wait              ETIMEDOUT before its time: the kernel does not
+ *   eventfd write           EAGAIN, but at signal_fd: the counter of a descriptor that is not handed out, and that only
+ *                           the library writes to, cannot be full (own_fd, party, end)
+ *   eventfd read, write; read of a timerfd, signalfd
+ *                           EINTR: they are O_NONBLOCK and do not sleep
+ *   epoll_ctl MOD           ENOMEM only for EPOLLWAKEUP, and then only when that is new to the entry
+ *   epoll_ctl ADD           EPERM, ELOOP, but for a descriptor of the user's: eventfds, timerfds and so on can be polled
+ *   epoll_wait              EINTR with timeout 0: the kernel looks for signals only when it is about to sleep. (ppoll
+ *                           does not: it says EINTR whenever a signal is pending and nothing is ready.)
+ *   ppoll                   ENOMEM: one or two descriptors fit on the kernel's stack
+ *   epoll_pwait2            ENOSYS with no limit of time: it is not called
+ *   waitid                  EINTR: WNOHANG does not sleep
+ *   timerfd_settime         the kernel has no reason; a sandbox has (EPERM)
+ *   pthread_mutex_*, pthread_sigmask, pthread_attr_setdetachstate
+ *                           not for these arguments
+ *   dup                     ENFILE: it makes no new open file
+ *   close                   says EINTR or EIO, but the descriptor is closed
  */
+/* clang-format on */
 #define AS_IT_IS(call_, error_)                                                                                        \
     {                                                                                                                  \
         (call_), (error_), INSTEAD, 0, (error_), NULL                                                                  \
