@@ -226,6 +226,15 @@ static int need_care_for_fork(void)
     return 0;
 }
 
+/*
+ * As the library is loaded: a fork of another thread that is under way, and calls what others have registered, calls no
+ * more what is registered now, but may copy the lock held. If it fails then, whoever comes first tries again.
+ */
+SPOOL__AT_LOAD static void care_for_fork(void)
+{
+    (void)need_care_for_fork();
+}
+
 void spool__core_set_name(struct spool__core *core, const char *name, size_t len)
 {
     /* If there is no memory for it, a child is as it would be without: it may find the lock held. */

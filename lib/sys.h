@@ -40,6 +40,9 @@
 #error "spool on 32-bit x86 needs gcc: clang calls libatomic for integers of 8 bytes, as that ABI aligns them to 4"
 #endif
 
+/* A function that runs before constructors which have no priority and may call spool. */
+#define SPOOL__AT_LOAD __attribute__((constructor(101)))
+
 /* Each use names its order; a failed compare-and-swap is relaxed. */
 #define spool__load(p, order) __atomic_load_n((p), __ATOMIC_##order)
 #define spool__store(p, v, order) __atomic_store_n((p), (v), __ATOMIC_##order)
