@@ -11,13 +11,13 @@ __attribute__((constructor(101))) static void begin_load(void)
     at_load = true;
 }
 
-/* ThreadSanitizer's own start makes the call, too, as the first, and before it can bear to be told of any. */
+/* ThreadSanitizer of clang is linked in, and makes the call first of all, before it can bear to be told of any. */
 #if UNDER_TSAN && defined(__clang__)
 #define UNWATCHED __attribute__((disable_sanitizer_instrumentation))
-#elif UNDER_TSAN
-#define UNWATCHED __attribute__((no_sanitize_thread))
+#define SANITIZER_CALLS true
 #else
 #define UNWATCHED
+#define SANITIZER_CALLS false
 #endif
 
 int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
@@ -53,7 +53,7 @@ static void let_fork_meanwhile(void)
 
 UNWATCHED int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-    static bool is_mine = !UNDER_TSAN;
+    static bool is_mine = !SANITIZER_CALLS;
     if (at_load && is_mine) {
         n_failed++;
         return ENOMEM;
