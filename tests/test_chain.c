@@ -695,7 +695,7 @@ START_TEST(test_crowd)
         struct crowd all = {.chain = chain_new(some[_i], slots), .size = some[_i], .putters = 3};
         struct worker w[6];
 
-        all.each = scaled(100000);
+        all.each = scaled(30000);
         crowd_begin(&all, w, 0, 6);
         crowd_end(w, 0, 6);
         crowd_check(&all);

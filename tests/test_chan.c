@@ -148,7 +148,7 @@ START_TEST(test_large)
     struct {
         uint64_t first, last;
     } wide;
-    const uint64_t n = (uint64_t)1 << 20;
+    const uint64_t n = (uint64_t)1 << (UNDER_TSAN ? 17 : 20);
     spool_chan *words, *cells;
     must_be(spool_chan_new(&words, sizeof(uint64_t), n), 0);
     must_be(spool_chan_new(&cells, sizeof wide, n), 0);
@@ -584,7 +584,7 @@ END_TEST
 /* The same where there is no turn: at each place around the end of a piece of memory, the first or a later one. */
 START_TEST(test_closed_at_each_place_unbounded)
 {
-    for (size_t before = 0; before < 9000; before += before % 3000 < 70 ? 1 : 37) {
+    for (size_t before = 0; before < (UNDER_TSAN ? 3070 : 9000); before += before % 3000 < 70 ? 1 : 37) {
         for (size_t left = 0; left <= 40; left += left < 3 ? 1 : 37) {
             spool_chan *c = chan_new(_i ? 24 : 8, SPOOL_UNBOUNDED);
 

@@ -11,8 +11,8 @@ __attribute__((constructor(101))) static void begin_load(void)
     at_load = true;
 }
 
-/* ThreadSanitizer of clang is linked in, and makes the call first of all, before it can bear to be told of any. */
-#if UNDER_TSAN && defined(__clang__)
+/* A sanitizer of clang is linked in, and makes the call first of all, before it can bear to be told of any. */
+#if (UNDER_TSAN || UNDER_ASAN) && defined(__clang__)
 #define UNWATCHED __attribute__((disable_sanitizer_instrumentation))
 #define SANITIZER_CALLS true
 #else
