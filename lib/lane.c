@@ -9,6 +9,7 @@
 #define SPIN_PAUSES 64u
 #define SPIN_YIELDS 20u
 #define LONG_SLEEPS 4u
+#define PARTNER_PAUSES 1024u
 #endif
 
 /*
@@ -55,7 +56,14 @@ static bool sleeps_at_once(void)
     return last_sleep.n_long == LONG_SLEEPS && gives_up();
 }
 
-bool spool__spin(unsigned *turns)
+/*
+ * A partner in a rendezvous is looked for longer: each message needs him, and none gather while others run. At most for
+ * about what a wake costs (A. Karlin, K. Li, M. Manasse, S. Owicki, "Empirical studies of competitive spinning for a
+ * shared-memory multiprocessor", 1991), which 1024 pauses are, and for half as long after each time that was in vain.
+ */
+static _Thread_local unsigned partner_pauses = PARTNER_PAUSES;
+
+static bool spin(unsigned *turns, unsigned pauses)
 {
     static int cpus; /* 0: not asked yet. Every thread that asks at once finds the same. */
     int n = spool__load(&cpus, RELAXED);
@@ -64,12 +72,12 @@ bool spool__spin(unsigned *turns)
         spool__store(&cpus, n, RELAXED);
     }
     if (*turns == 0 && sleeps_at_once())
-        *turns = SPIN_PAUSES + SPIN_YIELDS;
-    else if (*turns < SPIN_PAUSES && n < 2)
-        *turns = SPIN_PAUSES;
-    if (*turns == SPIN_PAUSES + SPIN_YIELDS)
+        *turns = pauses + SPIN_YIELDS;
+    else if (*turns < pauses && n < 2)
+        *turns = pauses;
+    if (*turns == pauses + SPIN_YIELDS)
         return !gives_up();
-    if ((*turns)++ < SPIN_PAUSES) {
+    if ((*turns)++ < pauses) {
         spool__pause();
         return true;
     }
@@ -77,9 +85,28 @@ bool spool__spin(unsigned *turns)
     spool__yield();
     if (spool__sys_now() - begin > YIELD_MAX_NS) {
         spool__store(&dear_for, DEAR_FOR, RELAXED);
-        *turns = SPIN_PAUSES + SPIN_YIELDS;
+        *turns = pauses + SPIN_YIELDS;
     }
     return true;
+}
+
+bool spool__spin(unsigned *turns)
+{
+    return spin(turns, SPIN_PAUSES);
+}
+
+bool spool__spin_for_partner(unsigned *turns)
+{
+    return spin(turns, partner_pauses);
+}
+
+void spool__spin_met(unsigned turns)
+{
+    unsigned half = partner_pauses / 2, twice = partner_pauses * 2;
+    if (turns > partner_pauses)
+        partner_pauses = half > SPIN_PAUSES ? half : SPIN_PAUSES;
+    else if (turns > 0)
+        partner_pauses = twice < PARTNER_PAUSES ? twice : PARTNER_PAUSES;
 }
 
 bool spool__spin_over(unsigned *turns, unsigned queues)

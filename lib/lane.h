@@ -89,6 +89,9 @@ int64_t spool__deadline(int64_t timeout_ns);
  */
 bool spool__spin(unsigned *turns);
 bool spool__spin_over(unsigned *turns, unsigned queues);
+/* The same for who waits in a rendezvous, who says after how many turns it ended. */
+bool spool__spin_for_partner(unsigned *turns);
+void spool__spin_met(unsigned turns);
 /* Whether the last turn let others run, which takes a system call, and those still to come will. */
 bool spool__spin_yields(unsigned turns);
 /*

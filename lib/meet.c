@@ -267,7 +267,7 @@ int spool__meet_await(struct spool__meet *m, struct spool__offer *o, int64_t dea
     bool spins = !spool__spin_is_dear();
     /* Acquire: the element was copied before. */
     while ((state = spool__load(&o->state, ACQUIRE)) < SPOOL__OFFER_MET) {
-        if (spins && spool__spin(&turns))
+        if (spins && spool__spin_for_partner(&turns))
             continue;
         if (state == SPOOL__OFFER_OPEN) {
             (void)spool__cas(&o->state, &state, SPOOL__OFFER_SLEPT_ON, RELAXED);
@@ -275,9 +275,10 @@ int spool__meet_await(struct spool__meet *m, struct spool__offer *o, int64_t dea
         }
         spool__probe_park(spool__lane_of_meet(m), o->side, deadline);
         if (spool__sys_futex_wait(&o->state, state, deadline) == -ETIMEDOUT && withdraw(m, o))
-            return -ETIMEDOUT;
+            break;
     }
-    return state == SPOOL__OFFER_MET ? 0 : -EPIPE;
+    spool__spin_met(turns);
+    return state == SPOOL__OFFER_MET ? 0 : state == SPOOL__OFFER_CLOSED ? -EPIPE : -ETIMEDOUT;
 }
 
 /* ---- Looking and closing -------------------------------------------------------------------------------------- */

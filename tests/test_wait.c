@@ -4,6 +4,8 @@
 
 #include "util.h"
 
+#include "lane.h"
+
 #include <sys/prctl.h>
 
 static spool_chan *chan_new(size_t size, size_t capacity)
@@ -252,6 +254,36 @@ START_TEST(test_long_sleeper)
     }
     clock_stands = 0;
     spool_unref(c);
+}
+END_TEST
+
+/* How many turns a wait in a rendezvous takes before it sleeps; then it ends after so many turns, or in vain. */
+static unsigned turns_of_meeting(unsigned ends_after)
+{
+    unsigned turns = 0, n = 0;
+
+    while (spool__spin_for_partner(&turns))
+        n++;
+    spool__spin_met(ends_after ? ends_after : turns);
+    return n;
+}
+
+/* Half as many after each time in vain, twice as many after each that was not; on one processor none but yields. */
+START_TEST(test_partner)
+{
+    static const unsigned shrinks[] = {1024, 512, 256, 128, 64, 64, 64};
+    static const unsigned grows[] = {64, 128, 256, 512, 1024, 1024};
+    const unsigned n_yields = 20;
+    cpu_set_t cpus;
+
+    must_be(sched_getaffinity(0, sizeof cpus, &cpus), 0);
+    bool alone = CPU_COUNT(&cpus) == 1;
+    clock_stands = now_ns();
+    for (size_t i = 0; i < sizeof shrinks / sizeof *shrinks; i++)
+        must_be(turns_of_meeting(0), (alone ? 0 : shrinks[i]) + n_yields);
+    for (size_t i = 0; i < sizeof grows / sizeof *grows; i++)
+        must_be(turns_of_meeting(grows[i]), (alone ? 0 : grows[i]) + n_yields);
+    clock_stands = 0;
 }
 END_TEST
 
@@ -895,6 +927,7 @@ int main(void)
     tcase_add_loop_test(tc, test_in_time, 0, N_WAITS);
     tcase_add_loop_test(tc, test_yields_to_others_once, 0, N_WAITS);
     tcase_add_loop_test(tc, test_long_sleeper, 0, N_WAITS);
+    tcase_add_test(tc, test_partner);
 
     tc = case_new(s, "signals");
     tcase_add_loop_test(tc, test_eintr_storm, 0, N_WAITS);
