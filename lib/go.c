@@ -218,6 +218,7 @@ static void after_fork_child(void)
  */
 static int need_care_for_fork(void)
 {
+    /* Acquire, and release below: whoever goes on to take the lock does so after it was registered. */
     if (spool__load(&cares_for_fork, ACQUIRE))
         return 0;
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0)

@@ -75,7 +75,8 @@ static bool spin(unsigned *turns, unsigned pauses)
         *turns = pauses + SPIN_YIELDS;
     else if (*turns < pauses && n < 2)
         *turns = pauses;
-    if (*turns == pauses + SPIN_YIELDS)
+    /* More, if a signal handler that waited for a partner meanwhile has made them fewer. */
+    if (*turns >= pauses + SPIN_YIELDS)
         return !gives_up();
     if ((*turns)++ < pauses) {
         spool__pause();

@@ -283,6 +283,12 @@ START_TEST(test_partner)
         must_be(turns_of_meeting(0), (alone ? 0 : shrinks[i]) + n_yields);
     for (size_t i = 0; i < sizeof grows / sizeof *grows; i++)
         must_be(turns_of_meeting(grows[i]), (alone ? 0 : grows[i]) + n_yields);
+    /* A wait that is interrupted by one in vain ends all the same. */
+    unsigned turns = 0, n = 0;
+    while (n < 10000 && spool__spin_for_partner(&turns))
+        if (++n == 700)
+            spool__spin_met(turns + 10000);
+    must_be(n, alone ? n_yields : 700);
     clock_stands = 0;
 }
 END_TEST
