@@ -118,7 +118,7 @@ trace() {
         echo 'break main'
         echo 'run'
         while read -r probe format arguments; do
-            printf 'break -probe-stap spool:%s\ncommands\nsilent\nprintf "> %s %s\\n"' "$probe" "$probe" "$format"
+            printf 'break -probe-stap spool:%s\ncommands\nsilent\nprintf "> %%d %s %s\\n", $_thread' "$probe" "$probe" "$format"
             for argument in $arguments; do
                 # shellcheck disable=SC2016
                 printf ', $_probe_arg%s' "$argument"
@@ -135,13 +135,14 @@ END
         echo 'continue'
     } >"$tmp/commands"
     timeout 300 gdb -nx -batch -x "$tmp/commands" "$tmp/all" >"$tmp/said" 2>"$tmp/error" </dev/null
-    # Addresses by their names; a time that is not for ever by "later". Of a rendezvous either side may tell first.
+    # Addresses by their names; a time that is not for ever by "later". What the main thread says stands before what the
+    # other one says: that which was granted something may take it before it is told who was woken.
     awk '
         $1 == "=" { name[$2] = $3; next }
-        /^#/ { printf "%s", late; late = ""; print; next }
+        /^#/ { printf "%s", other; other = ""; print; next }
         $1 == ">" {
-            line = $2
-            n = split($3, argument, ",")
+            line = $3
+            n = split($4, argument, ",")
             for (i = 1; i <= n; i++) {
                 word = argument[i]
                 if (word in name)
@@ -154,15 +155,15 @@ END
                     word = "later"
                 line = line " " word
             }
-            if (line ~ /^get meeting/)
-                late = line "\n"
-            else
+            if ($2 == 1)
                 print line
+            else
+                other = other "  " line "\n"
         }' "$tmp/said"
 }
 
-# put, get: lane, handle, n; park: lane, side, deadline; wake: lane, side, who, n, calls; close: lane, handle; select:
-# lane, select, index, result. Of a pair each end gets from a lane of its own.
+# By thread: what the other one says is indented. put, get: lane, handle, n; park: lane, side, deadline; wake: lane, side,
+# who, n, calls; close: lane, handle; select: lane, select, index, result. Of a pair each end gets from a lane of its own.
 says_what_happens() {
     cat >"$tmp/expected" <<'END'
 # an element, a batch, and tries that fail
@@ -172,27 +173,27 @@ get ring.lane ring 3
 # out of time
 park ring.lane 0 later
 # a thread that waits for an element
-park ring.lane 0 ever
 put ring.lane ring 1
 wake ring.lane 0 0 1 1
-get ring.lane ring 1
+  park ring.lane 0 ever
+  get ring.lane ring 1
 # a thread that waits for room
 put ring.lane ring 3
-park ring.lane 1 ever
 get ring.lane ring 1
 wake ring.lane 1 0 1 1
-put ring.lane ring 1
 get ring.lane ring 3
+  park ring.lane 1 ever
+  put ring.lane ring 1
 # a rendezvous
-park meeting.lane 0 ever
 wake meeting.lane 0 0 1 1
 put meeting.lane meeting 1
-get meeting.lane meeting 1
+  park meeting.lane 0 ever
+  get meeting.lane meeting 1
 # a select
 put ring.lane ring 1
 wake ring.lane 0 1 1 1
-get ring.lane ring 1
-select ring.lane sel 1 0
+  get ring.lane ring 1
+  select ring.lane sel 1 0
 # a select that need not wait
 put ring.lane ring 1
 get ring.lane ring 1
@@ -203,9 +204,9 @@ wake ring.lane 0 2 1 1
 # a close
 close ring.lane ring
 # a close of a pair, with a thread that waits
-park pair.lane 0 ever
 wake pair.lane 0 0 1 1
 close pair.lane pair
+  park pair.lane 0 ever
 # the end
 END
     trace >"$tmp/got"
