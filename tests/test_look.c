@@ -90,6 +90,20 @@ static void *get_one(void *arg)
     return NULL;
 }
 
+/* Until a thread is seen that is parked in a get from it. */
+static void wait_parked(const char *name)
+{
+    struct spool__look l;
+    for (bool parked = false; !parked;) {
+        look_at(&l, getpid());
+        const struct spool__seen_lane *lane = lane_of(&l, name, 0);
+        for (int i = 0; i < l.n_threads; i++)
+            parked = parked || (l.threads[i].wait == SPOOL__IN_LANE && l.threads[i].side == SPOOL__GET &&
+                                &l.lanes[l.threads[i].what] == lane);
+        spool__look_free(&l);
+    }
+}
+
 START_TEST(rendezvous_and_wakes_are_counted)
 {
     spool_chan *meet = new_chan("meet", 8, 0), *ring = new_chan("ring", 8, 4);
@@ -99,14 +113,7 @@ START_TEST(rendezvous_and_wakes_are_counted)
         spool_chan *chan = i < 3 ? meet : ring;
         pthread_t thread;
         must_be(pthread_create(&thread, NULL, get_one, chan), 0);
-        for (bool parked = false; !parked;) {
-            look_at(&l, getpid());
-            const struct spool__seen_lane *lane = lane_of(&l, i < 3 ? "meet" : "ring", 0);
-            for (int k = 0; k < l.n_threads; k++)
-                parked = parked || (l.threads[k].wait == SPOOL__IN_LANE && l.threads[k].side == SPOOL__GET &&
-                                    &l.lanes[l.threads[k].what] == lane);
-            spool__look_free(&l);
-        }
+        wait_parked(i < 3 ? "meet" : "ring");
         must_be(spool_put(chan, &elem), 0);
         must_be(pthread_join(thread, NULL), 0);
     }
@@ -456,6 +463,7 @@ START_TEST(dump_in_a_signal_handler)
     spool_chan *jobs = new_chan("jobs", 8, 3), *full = new_chan("full", 8, 1);
     must_be(spool_put(full, &elem), 0);
     must_be(pthread_create(&parked, NULL, get_one, jobs), 0);
+    wait_parked("jobs");
     on_signal(SIGUSR1, dump_in_handler);
     must_be(pthread_create(&other, NULL, interrupt_when_asleep, (void *)(intptr_t)self_tid()), 0);
     /* The handler runs while this thread is parked. */
