@@ -10,6 +10,7 @@
 #define SPIN_YIELDS 20u
 #define LONG_SLEEPS 4u
 #define PARTNER_PAUSES 1024u
+#define LATE_PAUSES 1024u
 #endif
 
 /*
@@ -63,7 +64,8 @@ static bool sleeps_at_once(void)
  */
 static _Thread_local unsigned partner_pauses = PARTNER_PAUSES;
 
-static bool spin(unsigned *turns, unsigned pauses)
+/* is_late: this wait has slept already. */
+static bool spin(unsigned *turns, unsigned pauses, bool is_late)
 {
     static int cpus; /* 0: not asked yet. Every thread that asks at once finds the same. */
     int n = spool__load(&cpus, RELAXED);
@@ -71,7 +73,7 @@ static bool spin(unsigned *turns, unsigned pauses)
         n = spool__sys_cpus();
         spool__store(&cpus, n, RELAXED);
     }
-    if (*turns == 0 && sleeps_at_once())
+    if (*turns == 0 && !is_late && sleeps_at_once())
         *turns = pauses + SPIN_YIELDS;
     else if (*turns < pauses && n < 2)
         *turns = pauses;
@@ -93,12 +95,17 @@ static bool spin(unsigned *turns, unsigned pauses)
 
 bool spool__spin(unsigned *turns)
 {
-    return spin(turns, SPIN_PAUSES);
+    return spin(turns, SPIN_PAUSES, false);
+}
+
+bool spool__spin_late(unsigned *turns)
+{
+    return spin(turns, LATE_PAUSES, true);
 }
 
 bool spool__spin_for_partner(unsigned *turns)
 {
-    return spin(turns, partner_pauses);
+    return spin(turns, partner_pauses, false);
 }
 
 void spool__spin_met(unsigned turns)
@@ -510,6 +517,8 @@ ssize_t spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *
         bool granted = ret != -EAGAIN ? spool__gate_leave(gate) : spool__gate_sleep(gate, deadline);
         bool late = ret == -EAGAIN && !granted;
         if (ret == -EAGAIN)
+            ret = do_some(lane, side, elems, n);
+        for (unsigned turns = 0; granted && ret == -EAGAIN && spool__spin_late(&turns);)
             ret = do_some(lane, side, elems, n);
         if (granted && ret > 0)
             spool__lane_hand_on(lane, side);

@@ -89,6 +89,11 @@ int64_t spool__deadline(int64_t timeout_ns);
  */
 bool spool__spin(unsigned *turns);
 bool spool__spin_over(unsigned *turns, unsigned queues);
+/*
+ * The same, for longer, for who was woken in vain: others, who run, took what it was woken for, and would do so the next
+ * time, as a wake takes longer than a turn of theirs. And until it sleeps again, nobody makes a system call to wake it.
+ */
+bool spool__spin_late(unsigned *turns);
 /* The same for who waits in a rendezvous, who says after how many turns it ended. */
 bool spool__spin_for_partner(unsigned *turns);
 void spool__spin_met(unsigned turns);

@@ -70,6 +70,7 @@
 #define SPIN_YIELDS 1u
 #define LONG_SLEEPS 0u
 #define PARTNER_PAUSES 0u
+#define LATE_PAUSES 0u
 #define DOZE_TURNS 2u
 /* The second look that finds a case not to be ready arms it. */
 #define MISSES_MAX 2
