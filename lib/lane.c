@@ -453,12 +453,12 @@ int spool__lane_fd(struct spool__lane *lane, enum spool__side side)
 
 static ssize_t meet_wait(struct spool__lane *lane, enum spool__side side, void *elems, size_t n, int64_t deadline)
 {
-    struct spool__offer offer;
+    _Alignas(SPOOL_CACHE_LINE) struct spool__offer offer;
     int ret = spool__meet_offer(&lane->meet, &offer, side, elems);
     if (ret == -EAGAIN) {
         /* The offer is what strangers on the other side wait for. Unlocking the meet was a read-modify-write. */
         spool__gate_wake(&lane->gates[spool__other(side)]);
-        ret = spool__meet_await(&lane->meet, &offer, deadline);
+        ret = spool__meet_await(&lane->meet, &offer, elems, deadline);
     }
     if (ret == -EPIPE)
         finish_close(lane);

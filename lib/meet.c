@@ -13,6 +13,9 @@
 #define DOZE_TURNS 66
 #endif
 
+_Static_assert(sizeof(struct spool__offer) <= SPOOL_CACHE_LINE, "an offer is a cache line");
+_Static_assert(offsetof(struct spool__meet, elem_size) <= SPOOL_CACHE_LINE, "what changes of a meet is a cache line");
+
 void spool__meet_init(struct spool__meet *m, size_t elem_size)
 {
     m->elem_size = elem_size;
@@ -231,13 +234,24 @@ int spool__meet_try(struct spool__meet *m, enum spool__side side, void *elem)
 
 /* ---- Threads -------------------------------------------------------------------------------------------------- */
 
+/* A small element lies in the offer itself. */
+static void move_into(const struct spool__meet *m, struct spool__offer *o)
+{
+    if (m->elem_size == 0 || m->elem_size > sizeof o->small)
+        return;
+    if (o->side == SPOOL__PUT)
+        memcpy(o->small, o->elem, m->elem_size);
+    o->elem = o->small;
+}
+
 int spool__meet_offer(struct spool__meet *m, struct spool__offer *o, enum spool__side side, void *elem)
 {
     uint32_t *sleeper = NULL;
     spool__lock(&m->lock);
     int ret = take_any(m, side, elem, true, &sleeper);
     if (ret == -EAGAIN) {
-        *o = (struct spool__offer){.meet = m, .side = side, .elem = elem, .state = SPOOL__OFFER_OPEN};
+        *o = (struct spool__offer){.meet = m, .side = (uint8_t)side, .elem = elem, .state = SPOOL__OFFER_OPEN};
+        move_into(m, o);
         append(m, o);
         count_change(m, side, 1);
         tell_others(m, spool__other(side), NULL);
@@ -260,7 +274,7 @@ static bool withdraw(struct spool__meet *m, struct spool__offer *o)
     return there;
 }
 
-int spool__meet_await(struct spool__meet *m, struct spool__offer *o, int64_t deadline)
+int spool__meet_await(struct spool__meet *m, struct spool__offer *o, void *elem, int64_t deadline)
 {
     uint32_t state;
     unsigned turns = 0;
@@ -278,6 +292,8 @@ int spool__meet_await(struct spool__meet *m, struct spool__offer *o, int64_t dea
             break;
     }
     spool__spin_met(turns);
+    if (state == SPOOL__OFFER_MET && o->elem != elem && o->side == SPOOL__GET)
+        memcpy(elem, o->small, m->elem_size);
     return state == SPOOL__OFFER_MET ? 0 : state == SPOOL__OFFER_CLOSED ? -EPIPE : -ETIMEDOUT;
 }
 
@@ -340,13 +356,13 @@ static bool is_anybody_else(const struct spool__meet *m, enum spool__side side, 
     const struct spool__offer *o = m->sides[side].first;
     while (o && o->party == p)
         o = o->next;
-    return o || m->sides[side].is_polled || m->is_closed;
+    return o || m->is_polled[side] || m->is_closed;
 }
 
 void spool__meet_poll(struct spool__meet *m, enum spool__side side)
 {
     spool__lock(&m->lock);
-    m->sides[side].is_polled = true;
+    m->is_polled[side] = true;
     for (struct spool__offer *o = m->sides[spool__other(side)].first; o; o = o->next)
         if (o->party)
             hint_locking(o);

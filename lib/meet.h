@@ -59,30 +59,40 @@ enum spool__offer_state {
     SPOOL__OFFER_CLOSED,
 };
 
+/*
+ * One cache line, if its owner aligns it, as is what changes of a meet: who takes an offer has to fetch both from the
+ * other processor, and an element elsewhere would be a third.
+ */
 struct spool__offer {
     struct spool__offer *prev, *next; /* under the meet's lock */
     struct spool__meet *meet;
     struct spool__party *party; /* NULL: a thread's */
     void *elem;                 /* read for SPOOL__PUT, written for SPOOL__GET; a select's changes while it is shut */
     uint32_t state;             /* a thread's: the futex it sleeps on */
-    enum spool__side side;
+    uint8_t side;
     bool can_be_taken;          /* a select's, changed under the meet's lock; with neither of these it is off */
     bool observes;
     bool is_hinted;             /* under the meet's lock */
-    struct spool__offer *next_hinted;
-    int watch; /* for the select */
+    union {
+        unsigned char small[16]; /* a thread's: its element, if that is no larger */
+        struct {
+            struct spool__offer *next_hinted; /* a select's */
+            int watch;
+        };
+    };
 };
 
 struct spool__meet {
     struct spool__lock lock;
     uint32_t is_closed;
-    size_t elem_size;
-    uint64_t met; /* how often an element was handed over; under the lock */
+    _Alignas(8) uint64_t met; /* how often an element was handed over; under the lock */
     struct {
         struct spool__offer *first, *last;
         _Alignas(8) uint64_t changes; /* how often an offer came or went, and how often parties opened that have left */
-        bool is_polled; /* strangers poll this side's gate, and are to be told of parties that open */
     } sides[2];
+    /* What hardly ever changes is in the next line. */
+    size_t elem_size;
+    bool is_polled[2]; /* strangers poll this side's gate, and are to be told of parties that open */
 };
 
 static inline enum spool__side spool__other(enum spool__side side)
@@ -98,8 +108,9 @@ int spool__meet_try(struct spool__meet *m, enum spool__side side, void *elem);
 int spool__meet_offer(struct spool__meet *m, struct spool__offer *o, enum spool__side side, void *elem);
 /*
  * Sleeps until the offer was taken (0), the channel closed (-EPIPE), or the deadline: -ETIMEDOUT, and it is withdrawn.
+ * elem as given to spool__meet_offer.
  */
-int spool__meet_await(struct spool__meet *m, struct spool__offer *o, int64_t deadline);
+int spool__meet_await(struct spool__meet *m, struct spool__offer *o, void *elem, int64_t deadline);
 
 /* What spool__meet_try would say; *ret_pos as for spool__ring_can_get. */
 int spool__meet_can(struct spool__meet *m, enum spool__side side, uint64_t *ret_pos);
