@@ -6,6 +6,22 @@
  * only while the party is shut; others make use of them only while it is open.
  */
 
+/* The address that is to be freed stands before what is used. */
+void *spool__select_alloc(size_t bytes)
+{
+    char *p = spool__sys_zalloc(bytes + sizeof(void *) + SPOOL_CACHE_LINE - 1);
+    if (!p)
+        return NULL;
+    void **line = (void **)(void *)(p + sizeof(void *) + (-((uintptr_t)p + sizeof(void *)) & (SPOOL_CACHE_LINE - 1)));
+    line[-1] = p;
+    return line;
+}
+
+void spool__select_dealloc(void *line)
+{
+    spool__sys_free(((void **)line)[-1]);
+}
+
 static int need_party_fd(struct spool_select *s)
 {
     if (s->party.fd != NONE)
@@ -28,11 +44,11 @@ int spool__select_new_offer(struct spool_select *s, struct watch *w)
     int r = need_party_fd(s);
     if (r < 0)
         return r;
-    w->offer = spool__sys_zalloc(sizeof *w->offer);
+    w->offer = spool__select_alloc(sizeof *w->offer);
     if (!w->offer)
         return -ENOMEM;
     w->offer->party = &s->party;
-    w->offer->side = watch_side(w);
+    w->offer->side = (uint8_t)watch_side(w);
     w->offer->watch = (int)(w - s->watches);
     spool__meet_join(&w->lane->meet, w->offer);
     s->n_offers++;
@@ -44,7 +60,7 @@ void spool__select_drop_offer(struct spool_select *s, struct watch *w)
     if (!w->offer)
         return;
     spool__meet_leave(w->offer);
-    spool__sys_free(w->offer);
+    spool__select_dealloc(w->offer);
     w->offer = NULL;
     s->n_offers--;
 }

@@ -412,12 +412,12 @@ int spool_select_new(spool_select **ret)
 {
     if (!ret)
         return -EINVAL;
-    struct spool_select *s = spool__sys_zalloc(sizeof *s);
+    struct spool_select *s = spool__select_alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
     int epoll = spool__sys_epoll_create();
     if (epoll < 0) {
-        spool__sys_free(s);
+        spool__select_dealloc(s);
         return epoll;
     }
     s->pid = spool__sys_getpid();
@@ -447,6 +447,6 @@ spool_select *spool_select_free(spool_select *sel)
     spool__sys_free(sel->watches);
     spool__sys_free(sel->events);
     spool__sys_free(sel->by_fd);
-    spool__sys_free(sel);
+    spool__select_dealloc(sel);
     return NULL;
 }

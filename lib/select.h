@@ -54,7 +54,9 @@ struct kase {
 };
 
 struct spool_select {
-    uint32_t entry; /* in the registry */
+    /* Of all offers; its descriptor is NONE before there is one. What others write to, and so in a line of its own. */
+    _Alignas(SPOOL_CACHE_LINE) struct spool__party party;
+    _Alignas(SPOOL_CACHE_LINE) uint32_t entry; /* in the registry */
     int pid;        /* of the process that made it */
     bool is_copy;   /* a child's, to be freed: what is in the epoll set, which is not copied, stays for its parent */
     int epoll;
@@ -72,7 +74,6 @@ struct spool_select {
     int n_on;
     int n_armed, n_plain; /* watches that only the epoll set knows about */
     int n_granted;        /* watches with granted set */
-    struct spool__party party; /* of all offers; its descriptor is NONE before there is one */
     int n_offers;
     int first_listed, last_listed, n_listed;
     uint32_t random;
@@ -112,7 +113,10 @@ void spool__select_end_turn(struct spool_select *s, int index);
 /* Takes the case out; its result stays. */
 void spool__select_drop_case(struct spool_select *s, int index);
 
-/* In party.c: makes an offer for a watch on a rendezvous, which needs memory and once a descriptor. Takes it back. */
+/* In party.c: zeroed memory that begins a cache line, or NULL. Frees it. */
+void *spool__select_alloc(size_t bytes);
+void spool__select_dealloc(void *line);
+/* Makes an offer for a watch on a rendezvous, which needs memory and once a descriptor. Takes it back. */
 int spool__select_new_offer(struct spool_select *s, struct watch *w);
 void spool__select_drop_offer(struct spool_select *s, struct watch *w);
 /* The first case that is on and has an element is the one that the offer stands for. To be called when that changes. */
