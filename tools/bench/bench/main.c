@@ -113,14 +113,15 @@ static void take_figures(struct figures *figures, char *text)
             figures_add(figures, name, value);
 }
 
-/* For so many messages that it takes long enough to speak of shares; few while nothing is known. */
+/* So many messages that it takes long enough to speak of shares; fewer at first, where nothing tells how long they take. */
 static uint64_t fair_messages(const struct bench *b, const struct row *row, size_t peer)
 {
     const struct row *base = plan_find(b, row->cell, "", SET_WORDS);
     const struct figure *ns = figures_find(&row->entries[peer].figures, "ns_per_message");
     if (!ns && base)
         ns = figures_find(&base->entries[peer].figures, "ns_per_message");
-    double n = ns ? b->options.fair_s * 1e9 / figure_median(ns) : 0;
+    double each = ns ? figure_median(ns) : row->entries[peer].guess_ns;
+    double n = each > 0 ? b->options.fair_s * 1e9 / each : b->options.quick ? 10000 : 200000;
     /* What an unbounded channel may come to hold is memory. */
     n = fmin(n, strncmp(row->cell, "unbounded", 9) ? 2e8 : 5e7);
     return n < 10000 ? 10000 : (uint64_t)n;
@@ -192,6 +193,8 @@ static bool is_due(const struct bench *b, const struct row *row, size_t peer, un
     bool rival = plan_is_rival(b->peers + peer), long_ones = row->set == SET_FAIR || row->set == SET_OTHER;
     if (b->peers[peer].missing || row->entries[peer].outcome > RAN || (row->set == SET_FAIR && !rival))
         return false;
+    if (!round && row->set == SET_FAIR)
+        return !plan_find(b, row->cell, "", SET_WORDS);
     if (!round)
         return !o->exact && !long_ones && (o->quick || !rival);
     return !o->quick || round == 1 || !long_ones;
