@@ -516,10 +516,9 @@ ssize_t spool__lane_wait(struct spool__lane *lane, enum spool__side side, void *
             spool__lane_yield_to(lane, side);
         bool granted = ret != -EAGAIN ? spool__gate_leave(gate) : spool__gate_sleep(gate, deadline);
         bool late = ret == -EAGAIN && !granted;
-        if (ret == -EAGAIN)
-            ret = do_some(lane, side, elems, n);
-        for (unsigned turns = 0; granted && ret == -EAGAIN && spool__spin_late(&turns);)
-            ret = do_some(lane, side, elems, n);
+        unsigned turns = 0;
+        while (ret == -EAGAIN && (ret = do_some(lane, side, elems, n)) == -EAGAIN && granted && spool__spin_late(&turns))
+            ;
         if (granted && ret > 0)
             spool__lane_hand_on(lane, side);
         if (ret != -EAGAIN)
