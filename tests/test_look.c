@@ -226,7 +226,8 @@ START_TEST(looks_while_others_make_and_free)
     size_t looks = scaled(300);
     for (size_t i = 0; i < looks; i++) {
         look_at(&l, getpid());
-        must(l.n_chans <= MAKERS * (KEPT + 1));
+        /* Not only those that were there at one moment: who is seen may go, and another one come to an entry ahead. */
+        must((uint32_t)l.n_chans <= spool__load(&spool__registry.end, RELAXED));
         for (int k = 0; k < l.n_lanes; k++)
             if (l.lanes[k].flavour == SPOOL__RING)
                 must(l.lanes[k].len <= l.lanes[k].capacity);
