@@ -14,7 +14,9 @@
 #endif
 
 _Static_assert(sizeof(struct spool__offer) <= SPOOL_CACHE_LINE, "an offer is a cache line");
-_Static_assert(offsetof(struct spool__meet, elem_size) <= SPOOL_CACHE_LINE, "what changes of a meet is a cache line");
+_Static_assert(offsetof(struct spool__lane, meet) % SPOOL_CACHE_LINE == 0 &&
+                   offsetof(struct spool__meet, elem_size) <= SPOOL_CACHE_LINE,
+               "what changes of a meet is a cache line");
 
 void spool__meet_init(struct spool__meet *m, size_t elem_size)
 {

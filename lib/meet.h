@@ -85,7 +85,7 @@ struct spool__offer {
 struct spool__meet {
     struct spool__lock lock;
     uint32_t is_closed;
-    _Alignas(8) uint64_t met; /* how often an element was handed over; under the lock */
+    uint64_t met; /* how often an element was handed over; under the lock */
     struct {
         struct spool__offer *first, *last;
         _Alignas(8) uint64_t changes; /* how often an offer came or went, and how often parties opened that have left */

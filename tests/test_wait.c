@@ -293,6 +293,27 @@ START_TEST(test_partner)
 }
 END_TEST
 
+/* Who was woken in vain looks for so long again, also if it has slept long each time, and no longer. */
+START_TEST(test_late)
+{
+    cpu_set_t cpus;
+    unsigned turns = 0, n = 0;
+
+    must_be(sched_getaffinity(0, sizeof cpus, &cpus), 0);
+    clock_stands = now_ns();
+    for (int i = 0; i < 6; i++) {
+        for (turns = 0; spool__spin(&turns);)
+            ;
+        clock_stands += SEC;
+    }
+    must(turns > 0);
+    for (turns = 0; n < 10000 && spool__spin_late(&turns);)
+        n++;
+    must_be(n, (CPU_COUNT(&cpus) == 1 ? 0 : 1024) + 20);
+    clock_stands = 0;
+}
+END_TEST
+
 /* ---- Interruptions -------------------------------------------------------------------------------------------- */
 
 static atomic_long interruptions;
@@ -934,6 +955,7 @@ int main(void)
     tcase_add_loop_test(tc, test_yields_to_others_once, 0, N_WAITS);
     tcase_add_loop_test(tc, test_long_sleeper, 0, N_WAITS);
     tcase_add_test(tc, test_partner);
+    tcase_add_test(tc, test_late);
 
     tc = case_new(s, "signals");
     tcase_add_loop_test(tc, test_eintr_storm, 0, N_WAITS);
