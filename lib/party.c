@@ -6,22 +6,6 @@
  * only while the party is shut; others make use of them only while it is open.
  */
 
-/* The address that is to be freed stands before what is used. */
-void *spool__select_alloc(size_t bytes)
-{
-    char *p = spool__sys_zalloc(bytes + sizeof(void *) + SPOOL_CACHE_LINE - 1);
-    if (!p)
-        return NULL;
-    void **line = (void **)(void *)(p + sizeof(void *) + (-((uintptr_t)p + sizeof(void *)) & (SPOOL_CACHE_LINE - 1)));
-    line[-1] = p;
-    return line;
-}
-
-void spool__select_dealloc(void *line)
-{
-    spool__sys_free(((void **)line)[-1]);
-}
-
 static int need_party_fd(struct spool_select *s)
 {
     if (s->party.fd != NONE)

@@ -86,6 +86,25 @@ struct spool_select {
 #define OWN_FD_DATA UINT64_MAX
 #define N_OWN_FDS 2
 
+/*
+ * Zeroed memory that begins a cache line, or NULL: of a select and of its offers, which others write to. The address
+ * that is to be freed stands before what is used.
+ */
+static inline void *spool__select_alloc(size_t bytes)
+{
+    char *p = spool__sys_zalloc(bytes + sizeof(void *) + SPOOL_CACHE_LINE - 1);
+    if (!p)
+        return NULL;
+    void **line = (void **)(void *)(p + sizeof(void *) + (-((uintptr_t)p + sizeof(void *)) & (SPOOL_CACHE_LINE - 1)));
+    line[-1] = p;
+    return line;
+}
+
+static inline void spool__select_dealloc(void *line)
+{
+    spool__sys_free(((void **)line)[-1]);
+}
+
 static inline enum spool__side watch_side(const struct watch *w)
 {
     return w->kind == CHAN_PUT ? SPOOL__PUT : SPOOL__GET;
@@ -113,10 +132,7 @@ void spool__select_end_turn(struct spool_select *s, int index);
 /* Takes the case out; its result stays. */
 void spool__select_drop_case(struct spool_select *s, int index);
 
-/* In party.c: zeroed memory that begins a cache line, or NULL. Frees it. */
-void *spool__select_alloc(size_t bytes);
-void spool__select_dealloc(void *line);
-/* Makes an offer for a watch on a rendezvous, which needs memory and once a descriptor. Takes it back. */
+/* In party.c: makes an offer for a watch on a rendezvous, which needs memory and once a descriptor. Takes it back. */
 int spool__select_new_offer(struct spool_select *s, struct watch *w);
 void spool__select_drop_offer(struct spool_select *s, struct watch *w);
 /* The first case that is on and has an element is the one that the offer stands for. To be called when that changes. */
