@@ -57,33 +57,33 @@ static inline void *cell_at(struct spool__ring *r, size_t cell)
     return (char *)r + r->cells_at + cell * r->cell_stride;
 }
 
-static inline uint64_t turn_of(const struct spool__ring *r, uint64_t word)
+/* These get r->unit as a value: it never changes, which the compiler cannot know behind an atomic operation. */
+static inline uint64_t turn_of(uint64_t unit, uint64_t word)
 {
-    return word & ~(r->unit - 1);
+    return word & ~(unit - 1);
 }
 
-static inline size_t index_of(const struct spool__ring *r, uint64_t pos)
+static inline size_t index_of(uint64_t unit, uint64_t pos)
 {
-    return (size_t)((pos & (r->unit - 1)) / STEP);
+    return (size_t)((pos & (unit - 1)) / STEP);
 }
 
-static inline uint64_t next_pos(const struct spool__ring *r, uint64_t pos)
+static inline uint64_t next_pos(const struct spool__ring *r, uint64_t unit, uint64_t pos)
 {
-    return index_of(r, pos) + 1 < r->capacity ? pos + STEP : turn_of(r, pos) + r->unit;
+    return index_of(unit, pos) + 1 < r->capacity ? pos + STEP : turn_of(unit, pos) + unit;
 }
 
-SPECIALIZED uint64_t *slot_at(struct spool__ring *r, bool packed, uint64_t pos)
+SPECIALIZED uint64_t *slot_at(struct spool__ring *r, bool packed, size_t index)
 {
-    return (uint64_t *)(void *)(r + 1) + (packed ? 1 : 2) * index_of(r, pos);
+    return (uint64_t *)(void *)(r + 1) + (packed ? 1 : 2) * index;
 }
 
-SPECIALIZED struct view slot_load(struct spool__ring *r, bool packed, uint64_t pos)
+SPECIALIZED struct view slot_load(uint64_t *slot, bool packed, uint64_t unit)
 {
-    uint64_t *slot = slot_at(r, packed, pos);
     if (packed) {
         /* Acquire: what the thread that wrote this word did before is seen, the cell's bytes included. */
         uint64_t w = spool__load(slot, ACQUIRE);
-        return (struct view){turn_of(r, w) | (w & STATE), index_of(r, w)};
+        return (struct view){turn_of(unit, w) | (w & STATE), index_of(unit, w)};
     }
     /* The halves may be from two moments; then the swap that uses them fails. Acquire: word before value. */
     struct view v;
@@ -92,12 +92,13 @@ SPECIALIZED struct view slot_load(struct spool__ring *r, bool packed, uint64_t p
     return v;
 }
 
-SPECIALIZED bool slot_swap(struct spool__ring *r, bool packed, uint64_t pos, struct view old, struct view new)
+SPECIALIZED bool slot_swap(uint64_t *slot, bool packed, struct view old, struct view new)
 {
-    uint64_t *slot = slot_at(r, packed, pos);
 #ifdef SPOOL_CAS16
     if (!packed)
         return spool__cas16(slot, old.word, old.value, new.word, new.value);
+#else
+    (void)packed;
 #endif
     uint64_t expected = old.word | old.value * STEP;
     /* Release: the cell was filled before. Acquire: after a get takes the word, it reads what that put wrote. */
@@ -116,10 +117,55 @@ static inline void hint(uint64_t *end, uint64_t pos, uint64_t next)
         spool__store(end, next, RELEASE);
 }
 
-/* The position of the next put or get, and its slot. */
+/* ---- Fetching ahead: hints all of it, and not more than reads and writes of one's own line ---------------------- */
+
+/* Lines ahead at most, and lines to go without after the other side was met, for which half a turn is enough. */
+#define AHEAD_MAX 2
+#define CALM_MAX 128
+/* Puts at a time by who has to wait for room. */
+#define RUN 16
+
+SPECIALIZED size_t slots_in_line(bool packed)
+{
+    return packed ? SPOOL_CACHE_LINE / 8 : SPOOL_CACHE_LINE / 16;
+}
+
+/* Not inlined: three of four operations, or seven of eight, do not come here. Returns 0 for their tail call. */
+static __attribute__((noinline)) int fetch_line(struct spool__ring *r, uint32_t *calm, uint64_t pos)
+{
+    uint32_t left = spool__load(calm, RELAXED);
+    if (r->ahead == 0)
+        return 0;
+    if (left > 0) {
+        spool__store(calm, left - 1, RELAXED);
+        return 0;
+    }
+    bool packed = is_packed(r);
+    size_t index = index_of(r->unit, pos) + r->ahead * slots_in_line(packed);
+    spool__prefetch_write(slot_at(r, packed, index < r->capacity ? index : index - r->capacity));
+    return 0;
+}
+
+/* One goes on to pos, perhaps to another line. 0. */
+SPECIALIZED int fetch_ahead(struct spool__ring *r, bool packed, uint32_t *calm, uint64_t pos)
+{
+    return pos % (slots_in_line(packed) * STEP) == 0 ? fetch_line(r, calm, pos) : 0;
+}
+
+/* One found the ring full, or empty. */
+static inline void calm_down(struct spool__ring *r, uint32_t *calm)
+{
+    if (r->ahead && spool__load(calm, RELAXED) != r->calm)
+        spool__store(calm, r->calm, RELAXED);
+}
+
+/* ---- Where the queue begins and ends ---------------------------------------------------------------------------- */
+
+/* The position of the next put or get, its slot, and what was read there. */
 struct place {
     uint64_t pos;
-    struct view slot;
+    uint64_t *slot;
+    struct view view;
 };
 
 /*
@@ -129,32 +175,35 @@ struct place {
  * the hint and of each slot on the way, from who stored or swapped it: what is known of it comes before the read of the
  * next one.
  */
-SPECIALIZED struct place settle(struct spool__ring *r, bool packed, uint64_t *end, uint64_t used)
+SPECIALIZED struct place settle(struct spool__ring *r, bool packed, uint64_t unit, uint64_t *end, uint64_t used)
 {
     uint64_t from = spool__load(end, ACQUIRE);
     struct place p = {.pos = from};
     for (;;) {
-        p.slot = slot_load(r, packed, p.pos);
-        uint64_t next = turn_of(r, p.slot.word) + (p.slot.word & used ? r->unit : 0), turn = turn_of(r, p.pos);
+        p.slot = slot_at(r, packed, index_of(unit, p.pos));
+        p.view = slot_load(p.slot, packed, unit);
+        uint64_t next = turn_of(unit, p.view.word) + (p.view.word & used ? unit : 0), turn = turn_of(unit, p.pos);
         if (next == turn)
             break;
         /* Behind the last turn that the slot was used for. */
-        p.pos = next_pos(r, p.pos - turn + next - r->unit);
+        p.pos = next_pos(r, unit, p.pos - turn + next - unit);
     }
     if (p.pos != from)
         hint(end, from, p.pos);
     return p;
 }
 
-SPECIALIZED struct place settle_tail(struct spool__ring *r, bool packed)
+SPECIALIZED struct place settle_tail(struct spool__ring *r, bool packed, uint64_t unit)
 {
-    return settle(r, packed, &r->tail, FULL);
+    return settle(r, packed, unit, &r->tail, FULL);
 }
 
-SPECIALIZED struct place settle_head(struct spool__ring *r, bool packed)
+SPECIALIZED struct place settle_head(struct spool__ring *r, bool packed, uint64_t unit)
 {
-    return settle(r, packed, &r->head, 0);
+    return settle(r, packed, unit, &r->head, 0);
 }
+
+/* ---- Cells ------------------------------------------------------------------------------------------------------ */
 
 static size_t cell_take(struct spool__ring *r)
 {
@@ -189,17 +238,21 @@ static void cell_give(struct spool__ring *r, size_t cell)
     /* Release: this thread has finished with the bytes, and the link is written. */
 }
 
+/* ---- The operations --------------------------------------------------------------------------------------------- */
+
 SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem)
 {
     bool cells = packed && in_cells(r->elem_size);
+    uint64_t unit = r->unit;
     size_t cell = NO_CELL;
     uint64_t value = cells ? 0 : spool__word_from(elem, r->elem_size);
     int ret;
     for (;;) {
-        struct place p = settle_tail(r, packed);
-        uint64_t turn = turn_of(r, p.pos);
-        if (p.slot.word != turn) {
-            ret = p.slot.word & CLOSED ? -EPIPE : -EAGAIN;
+        struct place p = settle_tail(r, packed, unit);
+        uint64_t turn = turn_of(unit, p.pos);
+        if (p.view.word != turn) {
+            calm_down(r, &r->tail_calm);
+            ret = p.view.word & CLOSED ? -EPIPE : -EAGAIN;
             break;
         }
         if (cells && cell == NO_CELL) {
@@ -209,9 +262,10 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem)
             memcpy(cell_at(r, cell), elem, r->elem_size);
             value = cell;
         }
-        if (slot_swap(r, packed, p.pos, p.slot, (struct view){turn | FULL, value})) {
-            hint(&r->tail, p.pos, next_pos(r, p.pos));
-            return 0;
+        if (slot_swap(p.slot, packed, p.view, (struct view){turn | FULL, value})) {
+            uint64_t next = next_pos(r, unit, p.pos);
+            hint(&r->tail, p.pos, next);
+            return fetch_ahead(r, packed, &r->tail_calm, next);
         }
     }
     if (cell != NO_CELL)
@@ -219,23 +273,48 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem)
     return ret;
 }
 
+/* In functions of their own, so that the usual case saves no registers for them. */
+static __attribute__((noinline)) int put_packed(struct spool__ring *r, const void *elem)
+{
+    return put(r, true, elem);
+}
+
+static __attribute__((noinline)) int put_wide(struct spool__ring *r, const void *elem)
+{
+    return put(r, false, elem);
+}
+
 int spool__ring_put(struct spool__ring *r, const void *elem)
 {
-    return is_packed(r) ? put(r, true, elem) : put(r, false, elem);
+    if (is_packed(r))
+        return put_packed(r, elem);
+    /* The usual case: tail is not behind, and its slot free. If it is, nothing need be known of those before. */
+    uint64_t pos = spool__load(&r->tail, RELAXED), turn = turn_of(r->unit, pos);
+    uint64_t *slot = slot_at(r, false, index_of(r->unit, pos));
+    struct view v = slot_load(slot, false, 0);
+    if (v.word != turn || !slot_swap(slot, false, v, (struct view){turn | FULL, spool__word_from(elem, r->elem_size)}))
+        return put_wide(r, elem);
+    uint64_t next = next_pos(r, r->unit, pos);
+    hint(&r->tail, pos, next);
+    return fetch_ahead(r, false, &r->tail_calm, next);
 }
 
 /* Takes the element at head out of its slot. */
 SPECIALIZED int take(struct spool__ring *r, bool packed, uint64_t *ret_value)
 {
+    uint64_t unit = r->unit;
     for (;;) {
-        struct place p = settle_head(r, packed);
-        if (!(p.slot.word & FULL))
-            return p.slot.word & CLOSED ? -EPIPE : -EAGAIN;
-        struct view freed = {turn_of(r, p.pos) + r->unit + (p.slot.word & CLOSED), 0};
-        if (slot_swap(r, packed, p.pos, p.slot, freed)) {
-            hint(&r->head, p.pos, next_pos(r, p.pos));
-            *ret_value = p.slot.value;
-            return 0;
+        struct place p = settle_head(r, packed, unit);
+        if (!(p.view.word & FULL)) {
+            calm_down(r, &r->head_calm);
+            return p.view.word & CLOSED ? -EPIPE : -EAGAIN;
+        }
+        struct view freed = {turn_of(unit, p.pos) + unit + (p.view.word & CLOSED), 0};
+        if (slot_swap(p.slot, packed, p.view, freed)) {
+            uint64_t next = next_pos(r, unit, p.pos);
+            hint(&r->head, p.pos, next);
+            *ret_value = p.view.value;
+            return fetch_ahead(r, packed, &r->head_calm, next);
         }
     }
 }
@@ -255,58 +334,94 @@ SPECIALIZED int get(struct spool__ring *r, bool packed, void *ret_elem)
     return 0;
 }
 
+static __attribute__((noinline)) int get_packed(struct spool__ring *r, void *ret_elem)
+{
+    return get(r, true, ret_elem);
+}
+
+static __attribute__((noinline)) int get_wide(struct spool__ring *r, void *ret_elem)
+{
+    return get(r, false, ret_elem);
+}
+
 int spool__ring_get(struct spool__ring *r, void *ret_elem)
 {
-    return is_packed(r) ? get(r, true, ret_elem) : get(r, false, ret_elem);
+    if (is_packed(r))
+        return get_packed(r, ret_elem);
+    /* The usual case: head is not behind, and its slot full. */
+    uint64_t pos = spool__load(&r->head, RELAXED), turn = turn_of(r->unit, pos);
+    uint64_t *slot = slot_at(r, false, index_of(r->unit, pos));
+    struct view v = slot_load(slot, false, 0);
+    if (v.word != (turn | FULL) || !slot_swap(slot, false, v, (struct view){turn + r->unit, 0}))
+        return get_wide(r, ret_elem);
+    uint64_t next = next_pos(r, r->unit, pos);
+    hint(&r->head, pos, next);
+    spool__word_to(ret_elem, v.value, r->elem_size);
+    return fetch_ahead(r, false, &r->head_calm, next);
 }
 
 int spool__ring_close(struct spool__ring *r)
 {
     for (;;) {
-        struct place p = settle_tail(r, is_packed(r));
-        if (p.slot.word & CLOSED)
+        struct place p = settle_tail(r, is_packed(r), r->unit);
+        if (p.view.word & CLOSED)
             return -EALREADY;
-        if (slot_swap(r, is_packed(r), p.pos, p.slot, (struct view){p.slot.word | CLOSED, p.slot.value}))
+        if (slot_swap(p.slot, is_packed(r), p.view, (struct view){p.view.word | CLOSED, p.view.value}))
             return 0;
     }
 }
 
 bool spool__ring_closed(struct spool__ring *r)
 {
-    return settle_tail(r, is_packed(r)).slot.word & CLOSED;
+    return settle_tail(r, is_packed(r), r->unit).view.word & CLOSED;
 }
 
 int spool__ring_can_put(struct spool__ring *r, uint64_t *ret_pos)
 {
-    struct place p = settle_tail(r, is_packed(r));
+    struct place p = settle_tail(r, is_packed(r), r->unit);
     *ret_pos = p.pos;
-    if (p.slot.word & CLOSED)
+    if (p.view.word & CLOSED)
         return -EPIPE;
-    return p.slot.word & FULL ? -EAGAIN : 0;
+    return p.view.word & FULL ? -EAGAIN : 0;
 }
 
 int spool__ring_can_get(struct spool__ring *r, uint64_t *ret_pos)
 {
-    struct place p = settle_head(r, is_packed(r));
+    struct place p = settle_head(r, is_packed(r), r->unit);
     *ret_pos = p.pos;
-    if (p.slot.word & FULL)
+    if (p.view.word & FULL)
         return 0;
-    return p.slot.word & CLOSED ? -EPIPE : -EAGAIN;
+    return p.view.word & CLOSED ? -EPIPE : -EAGAIN;
+}
+
+bool spool__ring_is_tight(struct spool__ring *r)
+{
+    if (r->ahead == 0)
+        return false;
+    size_t run = r->capacity / 4 < RUN ? r->capacity / 4 : RUN;
+    uint64_t pos = spool__load(&r->tail, RELAXED), turn = turn_of(r->unit, pos);
+    size_t index = index_of(r->unit, pos) + run;
+    if (index >= r->capacity) {
+        index -= r->capacity;
+        turn += r->unit;
+    }
+    /* Below, as long as the slot has the element of the turn before. */
+    return (int64_t)(spool__load(slot_at(r, is_packed(r), index), RELAXED) - turn) < 0;
 }
 
 size_t spool__ring_len(struct spool__ring *r)
 {
     uint64_t h = 0, t = 0;
     for (int tries = 0; tries < 16; tries++) {
-        struct place p = settle_head(r, is_packed(r));
+        struct place p = settle_head(r, is_packed(r), r->unit);
         h = p.pos;
-        t = settle_tail(r, is_packed(r)).pos;
+        t = settle_tail(r, is_packed(r), r->unit).pos;
         /* If nothing has happened to the slot at head, head was there when tail was found. */
-        if (slot_load(r, is_packed(r), h).word == p.slot.word)
+        if (slot_load(p.slot, is_packed(r), r->unit).word == p.view.word)
             break;
     }
-    uint64_t turns = (turn_of(r, t) - turn_of(r, h)) / r->unit;
-    uint64_t len = turns * r->capacity + index_of(r, t) - index_of(r, h);
+    uint64_t turns = (turn_of(r->unit, t) - turn_of(r->unit, h)) / r->unit;
+    uint64_t len = turns * r->capacity + index_of(r->unit, t) - index_of(r->unit, h);
     return len <= r->capacity ? (size_t)len : r->capacity;
 }
 
@@ -357,6 +472,9 @@ static bool lay_out(struct spool__ring *r, size_t elem_size, size_t capacity, si
             return false;
         r->unit *= 2;
     }
+    size_t lines = capacity / slots_in_line(is_packed(r));
+    r->ahead = (uint32_t)(lines / 8 < AHEAD_MAX ? lines / 8 : AHEAD_MAX);
+    r->calm = (uint32_t)(lines / 2 < CALM_MAX ? lines / 2 : CALM_MAX);
     *ret_bytes = bytes;
     return true;
 }
@@ -382,6 +500,6 @@ void spool__ring_init(struct spool__ring *r, size_t elem_size, size_t capacity)
 void spool__ring_set_turn(struct spool__ring *r, uint64_t turn)
 {
     for (size_t i = 0; i < r->capacity; i++)
-        *slot_at(r, is_packed(r), i * STEP) = turn * r->unit;
+        *slot_at(r, is_packed(r), i) = turn * r->unit;
     r->tail = r->head = turn * r->unit;
 }

@@ -33,6 +33,10 @@
  * The last change that an operation makes for others to act upon is the swap, a read-modify-write; the hint that is
  * stored after it does not matter, so no wake waits for it.
  *
+ * Who goes on to another cache line of slots fetches one some lines ahead, since the other side had it last, and the
+ * swap of a slot holds up the processor until its line is there. But a side that lately found no room, or no element,
+ * is on the heels of the other and would take away the lines that that is about to use: it does not, for a while.
+ *
  * The ring holds offsets and words, no pointers, and knows nothing of waiting. Its model is tests/models/ring.pml.
  */
 
@@ -45,12 +49,15 @@
 
 struct spool__ring {
     _Alignas(SPOOL_CACHE_LINE) uint64_t tail; /* position of the next put, or behind it */
+    uint32_t tail_calm; /* so many lines of slots are still to be put before lines are fetched ahead again */
     _Alignas(SPOOL_CACHE_LINE) uint64_t head; /* position of the next get, or behind it */
+    uint32_t head_calm;
     _Alignas(SPOOL_CACHE_LINE) uint64_t unit; /* what one turn adds to a position; a power of two */
     size_t capacity;
     size_t elem_size;
     size_t pool_at, cells_at; /* offsets from the ring */
     size_t cells, cell_stride;
+    uint32_t ahead, calm; /* how many lines are fetched ahead, and what the above begin at; 0 in small rings */
 };
 
 /*
@@ -81,17 +88,27 @@ size_t spool__ring_len(struct spool__ring *r);
 int spool__ring_can_put(struct spool__ring *r, uint64_t *ret_pos);
 int spool__ring_can_get(struct spool__ring *r, uint64_t *ret_pos);
 
+/*
+ * Whether there is no room for a run of puts, for who waits for room: puts into each slot as soon as it is free would
+ * take its line from the getters, who are not done with it. A hint; false in small rings.
+ */
+bool spool__ring_is_tight(struct spool__ring *r);
+
 /* Gets every element and gives it to drop, which may be NULL. */
 void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem));
 
-/* An element of up to 8 bytes as a word, and back. Eight bytes, the usual, are a move. */
+/*
+ * An element of up to 8 bytes as a word, and back. Eight bytes, the usual, are a move; fewer go one by one, since a
+ * call of memcpy would make the caller save its registers, for the others as well.
+ */
 static inline uint64_t spool__word_from(const void *elem, size_t elem_size)
 {
     uint64_t word = 0;
     if (elem_size == sizeof word)
         memcpy(&word, elem, sizeof word);
-    else if (elem_size)
-        memcpy(&word, elem, elem_size);
+    else
+        for (size_t i = 0; i < elem_size; i++)
+            word |= (uint64_t)((const unsigned char *)elem)[i] << 8 * i;
     return word;
 }
 
@@ -99,8 +116,9 @@ static inline void spool__word_to(void *ret_elem, uint64_t word, size_t elem_siz
 {
     if (elem_size == sizeof word)
         memcpy(ret_elem, &word, sizeof word);
-    else if (elem_size)
-        memcpy(ret_elem, &word, elem_size);
+    else
+        for (size_t i = 0; i < elem_size; i++)
+            ((unsigned char *)ret_elem)[i] = (unsigned char)(word >> 8 * i);
 }
 
 #endif

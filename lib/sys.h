@@ -129,6 +129,20 @@ static inline void spool__pause(void)
 #endif
 }
 
+/*
+ * Asks for the cache line of p, to be written soon; it need not be memory of ours. In x86-64 every processor takes the
+ * instruction, some as one that does nothing. Compilers are not asked for it: for processors in general they make it a
+ * prefetch for reading, after which the write still waits for the line's other holders.
+ */
+static inline void spool__prefetch_write(const void *p)
+{
+#if defined(__x86_64__)
+    __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 static inline void spool__yield(void)
 {
     (void)sched_yield();

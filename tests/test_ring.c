@@ -9,7 +9,8 @@
 #define ROUNDS 12
 
 static const size_t capacities[] = {1, 2, 3, 4, 5, 1000};
-static const size_t sizes[] = {0, 1, 8, 9, 24};
+static const size_t sizes[] = {0, 1, 3, 4, 7, 8, 9, 24};
+#define SIZES (int)(sizeof(sizes) / sizeof(*sizes))
 
 static struct spool__ring *ring_new(size_t size, size_t capacity)
 {
@@ -59,7 +60,7 @@ static void check_round(struct spool__ring *r, size_t size, uint64_t *next)
 START_TEST(test_wrap)
 {
     for (size_t c = 0; c < sizeof(capacities) / sizeof(*capacities); c++) {
-        for (size_t z = 0; z < sizeof(sizes) / sizeof(*sizes); z++) {
+        for (int z = 0; z < SIZES; z++) {
             struct spool__ring *r = ring_new(sizes[z], capacities[c]);
             uint64_t next = 1;
 
@@ -234,6 +235,67 @@ static int crowd_get(struct worker *w)
 }
 
 /* Two putters and two getters over the wrap: each element once, in order for each putter. */
+/* A large ring is tight when it is full, and until there is room for 16 more puts, or a quarter of it; also over the wrap. */
+START_TEST(test_tight)
+{
+    static const struct {
+        size_t size, capacity, run; /* 0: never tight */
+    } rings[] = {{8, 31, 0}, {8, 32, 8}, {8, 63, 15}, {8, 64, 16}, {8, 1000, 16}, {24, 63, 0}, {24, 64, 16}, {0, 100, 16}};
+
+    for (size_t i = 0; i < sizeof(rings) / sizeof(*rings); i++) {
+        struct spool__ring *r = ring_new(rings[i].size, rings[i].capacity);
+        unsigned char elem[64] = {0};
+
+        spool__ring_set_turn(r, turn_before(r, 2));
+        for (int round = 0; round < ROUNDS; round++) {
+            must(!spool__ring_is_tight(r));
+            while (spool__ring_put(r, elem) == 0)
+                ;
+            for (size_t room = 0; room < r->capacity; room++) {
+                must_be(spool__ring_is_tight(r), room <= rings[i].run && rings[i].run != 0);
+                must_be(spool__ring_get(r, elem), 0);
+            }
+            /* Not from the first slot the next time. */
+            must_be(spool__ring_put(r, elem), 0);
+            must_be(spool__ring_get(r, elem), 0);
+        }
+        free(r);
+    }
+}
+END_TEST
+
+/* Who had to wait fetches nothing ahead for some lines, on its own side only; a small ring never does. */
+START_TEST(test_calm)
+{
+    static const struct {
+        size_t size, capacity, slots_in_line;
+        uint32_t ahead, calm;
+    } rings[] = {{8, 31, 4, 0, 3}, {8, 32, 4, 1, 4}, {8, 64, 4, 2, 8}, {8, 4000, 4, 2, 128}, {24, 1024, 8, 2, 64}};
+
+    for (size_t i = 0; i < sizeof(rings) / sizeof(*rings); i++) {
+        struct spool__ring *r = ring_new(rings[i].size, rings[i].capacity);
+        unsigned char elem[64] = {0};
+        uint32_t calm = rings[i].ahead ? rings[i].calm : 0;
+
+        must_be(r->ahead, rings[i].ahead);
+        must_be(r->calm, rings[i].calm);
+        must_be(spool__ring_get(r, elem), -EAGAIN);
+        must_be(r->head_calm, calm);
+        must_be(r->tail_calm, 0);
+        while (spool__ring_put(r, elem) == 0)
+            ;
+        must_be(r->tail_calm, calm);
+        for (size_t n = 1; spool__ring_get(r, elem) == 0; n++) {
+            size_t lines = n / rings[i].slots_in_line;
+            if (n < r->capacity)
+                must_be(r->head_calm, lines < calm ? calm - lines : 0);
+        }
+        must_be(r->head_calm, calm);
+        free(r);
+    }
+}
+END_TEST
+
 START_TEST(test_crowd_over_wrap)
 {
     for (size_t c = 0; c < 3; c++) {
@@ -266,8 +328,10 @@ int main(void)
     TCase *tc = case_new(s, "words");
 
     tcase_add_loop_test(tc, test_wrap, 0, 3);
-    tcase_add_loop_test(tc, test_close_everywhere, 0, 5);
+    tcase_add_loop_test(tc, test_close_everywhere, 0, SIZES);
     tcase_add_test(tc, test_positions);
+    tcase_add_test(tc, test_tight);
+    tcase_add_test(tc, test_calm);
     tcase_add_test(tc, test_helps_lagging_ends);
 
     tc = case_new(s, "threads");

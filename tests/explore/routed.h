@@ -84,6 +84,7 @@
 
 #define spool__pause() ex_yield()
 #define spool__yield() ex_yield()
+#define spool__prefetch_write(p) ((void)(p))
 #define spool__sys_cpus() 1
 #define spool__sys_restore_errno(saved) ((void)(saved))
 #define spool__sys_now() ex_now()
