@@ -65,7 +65,8 @@ typedef struct spool_select spool_select;
  *
  * SPOOL_UNBOUNDED makes a channel that takes as many elements as there is memory for: a put never waits, and says
  * -ENOMEM if there is none, with the element left to the caller. Memory is given back as elements are got, but for some
- * 64 KiB that stay at hand, and as much for each thread that was stopped inside a put or get or used the channel last.
+ * 64 KiB that stay at hand, or 2 MiB after a queue of more than 4 MiB, and as much for each thread that was stopped
+ * inside a put or get or used the channel last.
  *
  * -EINVAL ret is NULL; -EOVERFLOW; -ENOMEM.
  */

@@ -19,6 +19,9 @@
 #define SEGMENT_BYTES 65536
 #define FIRST_SLOTS 32
 #define SLOTS_MIN 4 /* of each further segment */
+#define LARGE_BYTES SPOOL__HUGE_PAGE
+#define LARGE_SLOTS SIZE_MAX
+#define LARGE_FROM (2 * LARGE_BYTES) /* when segments take so much, further ones are large */
 #endif
 #define FIRST_BYTES 2048 /* of the first segment's slots and cells */
 
@@ -114,20 +117,29 @@ static size_t lay_out(size_t elem_size, size_t budget, size_t min, size_t max, u
     return sizeof(struct spool__segment) + whole_lines(measure(elem_size, stride, n, ret_cells));
 }
 
-static void segment_init(struct spool__chain *c, struct spool__segment *s, uint64_t slots, uint64_t cells)
+static void segment_init(struct spool__chain *c, struct spool__segment *s, size_t bytes, uint64_t slots, uint64_t cells)
 {
+    s->bytes = bytes;
     s->slots = slots;
     s->cells = cells;
     s->cells_at = (char *)(s + 1) + whole_lines((size_t)slots * slot_bytes(c->elem_size));
 }
 
-/* Keeps a segment for the next use and frees the one kept so far. */
+static void segment_unmap(struct spool__chain *c, struct spool__segment *s)
+{
+    (void)spool__sub(&c->mapped, s->bytes, RELAXED);
+    spool__sys_unmap(s, s->bytes);
+}
+
+/* Keeps a segment for the next use and frees the one kept so far. A large one is not kept. */
 static void segment_free(struct spool__chain *c, struct spool__segment *s)
 {
+    struct spool__segment *old = s;
     /* Release: nobody uses it any more. Acquire: the same of the other one. */
-    struct spool__segment *old = spool__swap(&c->spare, s, ACQ_REL);
+    if (s->bytes == c->segment_bytes)
+        old = spool__swap(&c->spare, s, ACQ_REL);
     if (old)
-        spool__sys_unmap(old, c->segment_bytes);
+        segment_unmap(c, old);
 }
 
 /* Frees what nobody looks at any more; own as for spool__hazard_held. */
@@ -164,6 +176,33 @@ static void retire(struct spool__chain *c, struct op *op, struct spool__segment 
     op->retired = true;
 }
 
+/* A large segment, unless there is no need or no memory for it, or elements are so large that the usual ones are. */
+static struct spool__segment *segment_map_large(struct spool__chain *c)
+{
+    if (spool__load(&c->mapped, RELAXED) < LARGE_FROM || c->segment_bytes > LARGE_BYTES / 2)
+        return NULL;
+    struct spool__segment *s = spool__sys_map_huge();
+    if (!s)
+        return NULL;
+    uint64_t slots, cells;
+    (void)lay_out(c->elem_size, LARGE_BYTES - sizeof *s, SLOTS_MIN, LARGE_SLOTS, &slots, &cells);
+    segment_init(c, s, LARGE_BYTES, slots, cells);
+    return s;
+}
+
+static struct spool__segment *segment_map(struct spool__chain *c)
+{
+    struct spool__segment *s = segment_map_large(c);
+    if (!s) {
+        s = spool__sys_map(c->segment_bytes);
+        if (!s)
+            return NULL;
+        segment_init(c, s, c->segment_bytes, c->slots, c->cells);
+    }
+    (void)spool__add(&c->mapped, s->bytes, RELAXED);
+    return s;
+}
+
 static struct spool__segment *segment_new(struct spool__chain *c)
 {
     struct spool__segment *s = spool__swap(&c->spare, NULL, ACQUIRE);
@@ -172,14 +211,10 @@ static struct spool__segment *segment_new(struct spool__chain *c)
         reap(c, NULL);
         s = spool__swap(&c->spare, NULL, ACQUIRE);
     }
-    if (s) {
-        memset(s, 0, sizeof *s + (size_t)c->slots * slot_bytes(c->elem_size));
-    } else {
-        s = spool__sys_map(c->segment_bytes);
-        if (!s)
-            return NULL;
-    }
-    segment_init(c, s, c->slots, c->cells);
+    if (!s)
+        return segment_map(c);
+    memset(s, 0, sizeof *s + (size_t)c->slots * slot_bytes(c->elem_size));
+    segment_init(c, s, c->segment_bytes, c->slots, c->cells);
     return s;
 }
 
@@ -360,6 +395,8 @@ int spool__chain_put(struct spool__chain *c, const void *elem)
             hint(&p.seg->tail, p.index + 1);
             if (word != DEAD)
                 break;
+        } else {
+            spool__back_off();
         }
     }
     finish(c, &op);
@@ -383,6 +420,7 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret,
             *ret_value = value;
             return 0;
         }
+        spool__back_off();
     }
 }
 
@@ -502,7 +540,7 @@ void spool__chain_init(struct spool__chain *c, size_t elem_size)
     c->elem_size = elem_size;
     c->cell_stride = stride_of(elem_size);
     (void)lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
-    segment_init(c, first_of(c), slots, cells);
+    segment_init(c, first_of(c), 0, slots, cells);
     size_t budget = SEGMENT_BYTES - sizeof(struct spool__segment);
     c->segment_bytes = lay_out(elem_size, budget, SLOTS_MIN, SIZE_MAX, &c->slots, &c->cells);
     spool__store(&c->tail, first_of(c), RELAXED);
@@ -515,12 +553,12 @@ void spool__chain_destroy(struct spool__chain *c)
     /* Hazards that still name these segments belong to threads that only remember them. */
     for (struct spool__segment *s = c->head == first ? first->next : c->head; s && s != first; s = next) {
         next = s->next;
-        spool__sys_unmap(s, c->segment_bytes);
+        segment_unmap(c, s);
     }
     for (struct spool__segment *s = c->retired; s; s = next) {
         next = s->retired_next;
-        spool__sys_unmap(s, c->segment_bytes);
+        segment_unmap(c, s);
     }
     if (c->spare)
-        spool__sys_unmap(c->spare, c->segment_bytes);
+        segment_unmap(c, c->spare);
 }

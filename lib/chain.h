@@ -27,6 +27,9 @@
  * free, because that many threads stopped with a cell in hand, the free slots are marked dead and the next segment is
  * taken.
  *
+ * When the segments there are take 4 MiB, further ones are large: a huge page is one fault where the pages of small
+ * ones are hundreds. No large one is kept.
+ *
  * A segment that head has left, and tail before it, is freed when no hazard (hazard.h) is on it: only threads in the
  * midst of an operation, or that have made none since, hold it back, each two at most. One is kept for the next use,
  * so a steady flow maps no memory. The first one is part of the chain, small, and used once.
@@ -51,8 +54,9 @@ struct spool__segment {
     uint64_t dead_before;                      /* dead slots in all segments before */
     uint64_t slots, cells;
     char *cells_at;
-    struct spool__segment *next;       /* NULL; the next one; or the mark: closed behind the last slot */
+    struct spool__segment *next; /* NULL; the next one; or the mark: closed behind the last slot */
     struct spool__segment *retired_next;
+    size_t bytes;
 };
 
 struct spool__chain {
@@ -61,8 +65,9 @@ struct spool__chain {
     _Alignas(SPOOL_CACHE_LINE) struct spool__segment *spare; /* one for the next use, or NULL */
     struct spool__segment *retired; /* those that head left while a hazard was on them */
     size_t elem_size, cell_stride;
-    uint64_t slots, cells; /* of each segment but the first */
+    uint64_t slots, cells; /* of each segment but the first and the large ones */
     size_t segment_bytes;
+    size_t mapped; /* bytes of all segments but the first: a hint */
 };
 
 /* Bytes that a chain takes, its first segment included, or 0 if that is more than can be counted. Zeroed, aligned. */

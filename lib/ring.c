@@ -267,20 +267,35 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem)
             hint(&r->tail, p.pos, next);
             return fetch_ahead(r, packed, &r->tail_calm, next);
         }
+        spool__back_off();
     }
     if (cell != NO_CELL)
         cell_give(r, cell);
     return ret;
 }
 
-/* In functions of their own, so that the usual case saves no registers for them. */
+/*
+ * A slot that is to be read and swapped. In a small ring the other side has its line, time and again: asked for to be
+ * written, it comes once instead of twice.
+ */
+static inline uint64_t *slot_here(struct spool__ring *r, size_t index)
+{
+    uint64_t *slot = slot_at(r, false, index);
+    if (r->ahead == 0)
+        spool__prefetch_write(slot);
+    return slot;
+}
+
+/* In functions of their own, so that the usual case saves no registers for them. lost: a swap, before. */
 static __attribute__((noinline)) int put_packed(struct spool__ring *r, const void *elem)
 {
     return put(r, true, elem);
 }
 
-static __attribute__((noinline)) int put_wide(struct spool__ring *r, const void *elem)
+static __attribute__((noinline)) int put_wide(struct spool__ring *r, const void *elem, bool lost)
 {
+    if (lost)
+        spool__back_off();
     return put(r, false, elem);
 }
 
@@ -290,10 +305,12 @@ int spool__ring_put(struct spool__ring *r, const void *elem)
         return put_packed(r, elem);
     /* The usual case: tail is not behind, and its slot free. If it is, nothing need be known of those before. */
     uint64_t pos = spool__load(&r->tail, RELAXED), turn = turn_of(r->unit, pos);
-    uint64_t *slot = slot_at(r, false, index_of(r->unit, pos));
+    uint64_t *slot = slot_here(r, index_of(r->unit, pos));
     struct view v = slot_load(slot, false, 0);
-    if (v.word != turn || !slot_swap(slot, false, v, (struct view){turn | FULL, spool__word_from(elem, r->elem_size)}))
-        return put_wide(r, elem);
+    if (v.word != turn)
+        return put_wide(r, elem, false);
+    if (!slot_swap(slot, false, v, (struct view){turn | FULL, spool__word_from(elem, r->elem_size)}))
+        return put_wide(r, elem, true);
     uint64_t next = next_pos(r, r->unit, pos);
     hint(&r->tail, pos, next);
     return fetch_ahead(r, false, &r->tail_calm, next);
@@ -316,6 +333,7 @@ SPECIALIZED int take(struct spool__ring *r, bool packed, uint64_t *ret_value)
             *ret_value = p.view.value;
             return fetch_ahead(r, packed, &r->head_calm, next);
         }
+        spool__back_off();
     }
 }
 
@@ -339,8 +357,10 @@ static __attribute__((noinline)) int get_packed(struct spool__ring *r, void *ret
     return get(r, true, ret_elem);
 }
 
-static __attribute__((noinline)) int get_wide(struct spool__ring *r, void *ret_elem)
+static __attribute__((noinline)) int get_wide(struct spool__ring *r, void *ret_elem, bool lost)
 {
+    if (lost)
+        spool__back_off();
     return get(r, false, ret_elem);
 }
 
@@ -350,10 +370,12 @@ int spool__ring_get(struct spool__ring *r, void *ret_elem)
         return get_packed(r, ret_elem);
     /* The usual case: head is not behind, and its slot full. */
     uint64_t pos = spool__load(&r->head, RELAXED), turn = turn_of(r->unit, pos);
-    uint64_t *slot = slot_at(r, false, index_of(r->unit, pos));
+    uint64_t *slot = slot_here(r, index_of(r->unit, pos));
     struct view v = slot_load(slot, false, 0);
-    if (v.word != (turn | FULL) || !slot_swap(slot, false, v, (struct view){turn + r->unit, 0}))
-        return get_wide(r, ret_elem);
+    if (v.word != (turn | FULL))
+        return get_wide(r, ret_elem, false);
+    if (!slot_swap(slot, false, v, (struct view){turn + r->unit, 0}))
+        return get_wide(r, ret_elem, true);
     uint64_t next = next_pos(r, r->unit, pos);
     hint(&r->head, pos, next);
     spool__word_to(ret_elem, v.value, r->elem_size);

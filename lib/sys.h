@@ -130,6 +130,19 @@ static inline void spool__pause(void)
 }
 
 /*
+ * After another thread's swap came first. The line is at that one's processor, which does one operation after the other
+ * there as long as nobody takes it away: so many for each that the two would do in turns.
+ */
+#ifndef BACK_OFF_PAUSES
+#define BACK_OFF_PAUSES 64
+#endif
+static inline void spool__back_off(void)
+{
+    for (int i = 0; i < BACK_OFF_PAUSES; i++)
+        spool__pause();
+}
+
+/*
  * Asks for the cache line of p, to be written soon; it need not be memory of ours. In x86-64 every processor takes the
  * instruction, some as one that does nothing. Compilers are not asked for it: for processors in general they make it a
  * prefetch for reading, after which the write still waits for the line's other holders.
@@ -222,6 +235,34 @@ static inline void *spool__sys_map(size_t bytes)
     int saved = errno;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | (bytes <= SPOOL__POPULATE_MAX ? MAP_POPULATE : 0);
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    spool__sys_restore_errno(saved);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/*
+ * The same of one huge page, or where the kernel has none to give, of so many bytes that come page by page as they are
+ * used. It begins at a multiple of its size, where Linux puts it by itself since 6.7.
+ */
+static inline void *spool__sys_map_huge(void)
+{
+    int saved = errno;
+    int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    char *p = mmap(NULL, SPOOL__HUGE_PAGE, prot, flags, -1, 0);
+    if (p != MAP_FAILED && (uintptr_t)p % SPOOL__HUGE_PAGE != 0) {
+        (void)munmap(p, SPOOL__HUGE_PAGE);
+        p = mmap(NULL, 2 * SPOOL__HUGE_PAGE, prot, flags, -1, 0);
+        if (p != MAP_FAILED) {
+            size_t before = -(uintptr_t)p % SPOOL__HUGE_PAGE;
+            if (before)
+                (void)munmap(p, before);
+            p += before;
+            (void)munmap(p + SPOOL__HUGE_PAGE, SPOOL__HUGE_PAGE - before);
+        }
+    }
+#ifdef MADV_HUGEPAGE
+    if (p != MAP_FAILED)
+        (void)madvise(p, SPOOL__HUGE_PAGE, MADV_HUGEPAGE);
+#endif
     spool__sys_restore_errno(saved);
     return p == MAP_FAILED ? NULL : p;
 }

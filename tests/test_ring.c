@@ -235,7 +235,7 @@ static int crowd_get(struct worker *w)
 }
 
 /* Two putters and two getters over the wrap: each element once, in order for each putter. */
-/* A large ring is tight when it is full, and until there is room for 16 more puts, or a quarter of it; also over the wrap. */
+/* A large ring is tight when full, and until there is room for 16 puts, or a quarter of it; also over the wrap. */
 START_TEST(test_tight)
 {
     static const struct {

@@ -19,7 +19,7 @@
  * explained together with those of one thread that did not, for each thread.
  */
 
-#define CALLS 24
+#define CALLS 28
 #define CHANS 4
 #define CASES 4
 #define KNOWN 65536

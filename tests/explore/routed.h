@@ -80,9 +80,13 @@
 #define FIRST_SLOTS 1
 #define SEGMENT_BYTES 224
 #define SLOTS_MIN 2
+#define LARGE_BYTES 512u
+#define LARGE_SLOTS 3
+#define LARGE_FROM 640u
 #define RECORDS 1
 
 #define spool__pause() ex_yield()
+#define spool__back_off() ((void)0)
 #define spool__yield() ex_yield()
 #define spool__prefetch_write(p) ((void)(p))
 #define spool__sys_cpus() 1
@@ -92,6 +96,7 @@
 #define spool__sys_realloc(old, bytes) ex_realloc((old), (bytes))
 #define spool__sys_free(p) ex_free(p)
 #define spool__sys_map(bytes) ex_map(bytes)
+#define spool__sys_map_huge() ex_map(LARGE_BYTES)
 #define spool__sys_unmap(p, bytes) ((void)(bytes), ex_free(p))
 #define spool__sys_futex_wait(word, value, deadline) ex_futex_wait((word), (value), (deadline))
 #define spool__sys_futex_wake(word, n) ex_futex_wake((word), (n))

@@ -68,6 +68,22 @@ static void chain_used(void)
         (void)get(0);
     }
 }
+/* The next put needs a segment, and that will be a large one, of three slots. */
+static void chain_to_grow(void)
+{
+    chain();
+    for (uint64_t v = 10; v < 17; v++)
+        (void)put(0, v);
+}
+/* A large segment, all used, and all but one element taken. */
+static void chain_to_leave_large(void)
+{
+    chain_to_grow();
+    for (uint64_t v = 17; v < 20; v++)
+        (void)put(0, v);
+    for (int i = 0; i < 9; i++)
+        (void)get(0);
+}
 static void put_two_then_len(void)
 {
     put_1_2();
@@ -231,6 +247,12 @@ const struct ex_scenario ex_unbounded[] = {
      chain, {take_three_then_use_again, put_three_then_look}, drain_all, 0, {1, 1, 1}},
     {"chain-spare", "a segment takes the place of the spare one",
      chain_to_leave_now, {put_then_three_gets, try_get_one}, drain_all, 0, {2, 1, 1}},
+    {"chain-large", "two putters link the same large segment, a getter",
+     chain_to_grow, {put_1_2, put_3, try_gets}, drain_all, 0, {1, 1, 1}},
+    {"chain-large-leave", "a large segment is left, and not kept, while another getter is in it",
+     chain_to_leave_large, {try_get_then_put, try_get_one}, drain_all, 0, {2, 2, 2}},
+    {"chain-large-leave-3", "the same beside a putter",
+     chain_to_leave_large, {try_gets, try_get_one, put_1_2}, drain_all, EX_REUSE, {1, 1, 1}},
     {"chain-never-empty", "a chain that is never empty gives one",
      chain_half, {put_then_get, len_then_try_get}, drain_all, 0, {2, 2, 2}},
     {"chain-never-empty-2", "the same where a hint comes from who was told of the put",

@@ -133,6 +133,12 @@ static inline int fault_epoll_ctl(int epoll, int op, int fd, struct epoll_event 
         fault_count_map(fault_p_, __FILE__);                                                                           \
         fault_p_;                                                                                                      \
     })
+#define spool__sys_map_huge()                                                                                          \
+    ({                                                                                                                 \
+        void *fault_p_ = FAULT_AT(F_MAP, ALL, spool__sys_map_huge());                                                  \
+        fault_count_map(fault_p_, __FILE__);                                                                           \
+        fault_p_;                                                                                                      \
+    })
 #define spool__sys_unmap(p, bytes)                                                                                     \
     ({                                                                                                                 \
         FAULT_SITE(fault_site_, F_UNMAP);                                                                              \
