@@ -365,9 +365,26 @@ static int extend(struct spool__chain *c, struct spool__segment *s)
     return 0;
 }
 
-int spool__chain_put(struct spool__chain *c, const void *elem)
+/*
+ * The usual case of a put: the hazard is on the segment, and so has been since that was loaded with acquire; the hint is
+ * not behind, and elements lie in slots. Nothing need be known of the slots before, if this one is free. False: anything
+ * else, and nothing was done.
+ */
+static inline bool put_at_once(struct spool__chain *c, const struct op *op, const void *elem)
 {
-    struct op op = begin();
+    struct spool__segment *s = spool__load(&c->tail, RELAXED);
+    if (!is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_PUT, s))
+        return false;
+    struct place p = {s, spool__load(&s->tail, RELAXED), FREE};
+    if (p.index >= s->slots || spool__load(slot_at(c, s, p.index), RELAXED) != FREE ||
+        !slot_fill(c, p, FULL, spool__word_from(elem, c->elem_size)))
+        return false;
+    hint(&s->tail, p.index + 1);
+    return true;
+}
+
+static __attribute__((noinline)) int put_slowly(struct spool__chain *c, struct op op, const void *elem)
+{
     bool cells = in_cells(c->elem_size);
     uint64_t word = FULL, value = is_wide(c->elem_size) ? spool__word_from(elem, c->elem_size) : 0;
     uint64_t cell_of = UINT64_MAX; /* first of the segment in which this thread has a cell */
@@ -403,6 +420,20 @@ int spool__chain_put(struct spool__chain *c, const void *elem)
     return ret;
 }
 
+int spool__chain_put(struct spool__chain *c, const void *elem)
+{
+    struct op op = begin();
+    if (!put_at_once(c, &op, elem))
+        return put_slowly(c, op, elem);
+    spool__hazard_leave(op.hazard);
+    return 0;
+}
+
+static inline bool slot_take(uint64_t *slot, uint64_t word)
+{
+    return spool__cas(slot, &word, TAKEN, ACQ_REL);
+}
+
 /* Takes the element at head out of its slot. It stays where it is until the operation is finished. */
 static inline int take(struct spool__chain *c, struct op *op, struct place *ret, uint64_t *ret_value)
 {
@@ -413,8 +444,7 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret,
         uint64_t *slot = slot_at(c, p.seg, p.index);
         /* Written together with the word, once, so it is there, and what the word's next change leaves behind. */
         uint64_t value = is_wide(c->elem_size) ? spool__load(slot + 1, RELAXED) : 0;
-        uint64_t expected = p.word;
-        if (spool__cas(slot, &expected, TAKEN, ACQ_REL)) {
+        if (slot_take(slot, p.word)) {
             hint(&p.seg->head, p.index + 1);
             *ret = p;
             *ret_value = value;
@@ -424,9 +454,28 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret,
     }
 }
 
-int spool__chain_get(struct spool__chain *c, void *ret_elem)
+/* The usual case of a get, as above: this slot is full. */
+static inline bool get_at_once(struct spool__chain *c, const struct op *op, void *ret_elem)
 {
-    struct op op = begin();
+    struct spool__segment *s = spool__load(&c->head, RELAXED);
+    if (!is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_GET, s))
+        return false;
+    uint64_t index = spool__load(&s->head, RELAXED);
+    if (index >= s->slots)
+        return false;
+    uint64_t *slot = slot_at(c, s, index);
+    if (spool__load(slot, ACQUIRE) != FULL)
+        return false;
+    uint64_t value = spool__load(slot + 1, RELAXED);
+    if (!slot_take(slot, FULL))
+        return false;
+    hint(&s->head, index + 1);
+    spool__word_to(ret_elem, value, c->elem_size);
+    return true;
+}
+
+static __attribute__((noinline)) int get_slowly(struct spool__chain *c, struct op op, void *ret_elem)
+{
     struct place p;
     uint64_t value;
     int ret = take(c, &op, &p, &value);
@@ -438,6 +487,15 @@ int spool__chain_get(struct spool__chain *c, void *ret_elem)
     }
     finish(c, &op);
     return ret;
+}
+
+int spool__chain_get(struct spool__chain *c, void *ret_elem)
+{
+    struct op op = begin();
+    if (!get_at_once(c, &op, ret_elem))
+        return get_slowly(c, op, ret_elem);
+    spool__hazard_leave(op.hazard);
+    return 0;
 }
 
 int spool__chain_close(struct spool__chain *c)
