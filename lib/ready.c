@@ -83,8 +83,22 @@ void spool__select_list_last(struct spool_select *s, int index)
         list_in_order(s, index);
         return;
     }
-    spool__select_unlist(s, index);
-    link_listed(s, index, s->last_listed);
+    struct kase *c = &s->cases[index];
+    if (!c->listed || index != s->first_listed) {
+        spool__select_unlist(s, index);
+        link_listed(s, index, s->last_listed);
+        return;
+    }
+    /* The usual case: who was first. */
+    int next = c->next_listed, last = s->last_listed;
+    if (next == NONE)
+        return;
+    s->cases[next].prev_listed = NONE;
+    s->first_listed = next;
+    s->cases[last].next_listed = index;
+    c->prev_listed = last;
+    c->next_listed = NONE;
+    s->last_listed = index;
 }
 
 void spool__select_set_order(struct spool_select *s, enum spool_order order)

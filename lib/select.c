@@ -292,8 +292,6 @@ void spool__select_drop_case(struct spool_select *s, int index)
 void spool__select_end_turn(struct spool_select *s, int index)
 {
     struct watch *w = &s->watches[s->cases[index].watch];
-    if (w->first_case == index && s->cases[index].next_same == NONE)
-        return;
     unlink_case(s, w, index);
     link_case(s, w, index);
     spool__select_update_offer(s, w);

@@ -74,7 +74,7 @@ static bool harvest_is_due(struct spool_select *s)
 /* ---- One case ------------------------------------------------------------------------------------------------- */
 
 /* Tries the operation of a case on a channel: 0, -EAGAIN, -EPIPE. */
-static int attempt(const struct spool_select *s, const struct kase *c)
+static inline int attempt(const struct spool_select *s, const struct kase *c)
 {
     const struct watch *w = &s->watches[c->watch];
     uint64_t pos;
@@ -99,12 +99,14 @@ static void finish(struct spool_select *s, int index, int result)
         spool__select_drop_case(s, index);
         return;
     }
-    spool__select_end_turn(s, index);
+    if (w->first_case != index || c->next_same != NONE)
+        spool__select_end_turn(s, index);
     if (w->level && !w->lane->source.ops->cheap)
         spool__select_unlist(s, index);
     else
         spool__select_list_last(s, index);
-    spool__select_pass_on(s, w);
+    if (w->granted)
+        spool__select_pass_on(s, w);
 }
 
 /* Whether a descriptor still shows what its case asks for, if what was reported is from an earlier wait. */
@@ -307,7 +309,8 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
     int64_t deadline = timeout_ns == 0 ? 0 : spool__deadline(timeout_ns);
     if (harvest_is_due(s))
         (void)harvest(s, 0);
-    spool__select_list_hinted(s);
+    if (s->n_offers > 0)
+        spool__select_list_hinted(s);
     int index = choose(s, timeout_ns == 0 ? ARM : COUNT);
     if (timeout_ns != 0) {
         unsigned turns = 0;
@@ -350,7 +353,9 @@ int spool_select_wait(spool_select *sel, int64_t timeout_ns)
     sel->waits++;
     sel->n_misses = 0;
     int r = wait_for_one(sel, timeout_ns);
-    pass_on_all(sel);
-    spool__select_settle(sel);
+    if (sel->n_granted > 0)
+        pass_on_all(sel);
+    if (sel->own_fd != NONE)
+        spool__select_settle(sel);
     return r;
 }
