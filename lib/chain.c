@@ -366,13 +366,13 @@ static int extend(struct spool__chain *c, struct spool__segment *s)
 }
 
 /*
- * The usual case of a put: the hazard is on the segment, and so has been since that was loaded with acquire; the hint is
- * not behind, and elements lie in slots. Nothing need be known of the slots before, if this one is free. False: anything
- * else, and nothing was done.
+ * The usual case of a put: the hazard is on the segment, the hint is not behind, and elements lie in slots. Nothing need
+ * be known of the slots before, if this one is free. Acquire: the hazard may be from a chain that is gone, whose segment
+ * lay there. False: anything else, and nothing was done.
  */
 static inline bool put_at_once(struct spool__chain *c, const struct op *op, const void *elem)
 {
-    struct spool__segment *s = spool__load(&c->tail, RELAXED);
+    struct spool__segment *s = spool__load(&c->tail, ACQUIRE);
     if (!is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_PUT, s))
         return false;
     struct place p = {s, spool__load(&s->tail, RELAXED), FREE};
@@ -457,7 +457,7 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret,
 /* The usual case of a get, as above: this slot is full. */
 static inline bool get_at_once(struct spool__chain *c, const struct op *op, void *ret_elem)
 {
-    struct spool__segment *s = spool__load(&c->head, RELAXED);
+    struct spool__segment *s = spool__load(&c->head, ACQUIRE);
     if (!is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_GET, s))
         return false;
     uint64_t index = spool__load(&s->head, RELAXED);

@@ -84,6 +84,47 @@ static void chain_to_leave_large(void)
     for (int i = 0; i < 9; i++)
         (void)get(0);
 }
+/* Of two chains one is half drained, and the other needs a segment for the next put. */
+static void two_chains(void)
+{
+    chain_two_segments();
+    (void)get(0);
+    chan_new(1, 8, SPOOL_UNBOUNDED);
+    (void)put(1, 9);
+}
+/* Both need one. */
+static void two_chains_filled(void)
+{
+    chain_filled();
+    chan_new(1, 8, SPOOL_UNBOUNDED);
+    (void)put(1, 9);
+}
+/* Its hazards stay on a segment that is gone with its chain. */
+static void get_drop_then_get_at_b(void)
+{
+    (void)get(0);
+    drop(0);
+    (void)try_get(1);
+    (void)try_get(1);
+}
+static void put_drop_then_put_at_b(void)
+{
+    (void)put(0, 1);
+    drop(0);
+    (void)put(1, 8);
+}
+static void puts_and_gets_at_b(void)
+{
+    (void)put(1, 1);
+    (void)put(1, 2);
+    (void)try_get(1);
+    (void)try_get(1);
+}
+static void done_1(void)
+{
+    drain(1);
+    done(1);
+}
 static void put_two_then_len(void)
 {
     put_1_2();
@@ -253,6 +294,10 @@ const struct ex_scenario ex_unbounded[] = {
      chain_to_leave_large, {try_get_then_put, try_get_one}, drain_all, 0, {2, 2, 2}},
     {"chain-large-leave-3", "the same beside a putter",
      chain_to_leave_large, {try_gets, try_get_one, put_1_2}, drain_all, EX_REUSE, {1, 1, 1}},
+    {"chain-again", "a segment lies where one of a chain that is gone lay, which a getter had in its hazards",
+     two_chains, {get_drop_then_get_at_b, puts_and_gets_at_b}, done_1, EX_REUSE, {1, 1, 1}},
+    {"chain-again-put", "the same of a putter",
+     two_chains_filled, {put_drop_then_put_at_b, puts_and_gets_at_b}, done_1, EX_REUSE, {1, 1, 1}},
     {"chain-never-empty", "a chain that is never empty gives one",
      chain_half, {put_then_get, len_then_try_get}, drain_all, 0, {2, 2, 2}},
     {"chain-never-empty-2", "the same where a hint comes from who was told of the put",
