@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "hazard.h"
+#include "segment.h"
 #include "sys.h"
 
 #define FREE SPOOL__CHAIN_FREE
@@ -13,17 +13,6 @@
 #define DEAD SPOOL__CHAIN_DEAD
 #define STATE SPOOL__CHAIN_STATE
 #define CELL UINT64_C(8) /* times the number of the cell */
-
-/* lib/sys.h's stand-ins may make them small, so that a few elements show what many do. */
-#ifndef SEGMENT_BYTES
-#define SEGMENT_BYTES 65536
-#define FIRST_SLOTS 32
-#define SLOTS_MIN 4 /* of each further segment */
-#define LARGE_BYTES SPOOL__HUGE_PAGE
-#define LARGE_SLOTS SIZE_MAX
-#define LARGE_FROM (2 * LARGE_BYTES) /* when segments take so much, further ones are large */
-#endif
-#define FIRST_BYTES 2048 /* of the first segment's slots and cells */
 
 struct op {
     struct spool__hazard *hazard;
@@ -37,185 +26,14 @@ struct place {
     uint64_t word;
 };
 
-/* Slots of two words, the second being the element. */
-static inline bool is_wide(size_t elem_size)
-{
-#ifdef SPOOL_CAS16
-    return elem_size - 1 < sizeof(uint64_t);
-#else
-    (void)elem_size;
-    return false;
-#endif
-}
-
-static inline bool in_cells(size_t elem_size)
-{
-    return elem_size && !is_wide(elem_size);
-}
-
-static inline size_t slot_bytes(size_t elem_size)
-{
-    return is_wide(elem_size) ? 16 : 8;
-}
-
-size_t spool__chain_slot_bytes(size_t elem_size)
-{
-    return slot_bytes(elem_size);
-}
-
 static inline uint64_t *slot_at(const struct spool__chain *c, struct spool__segment *s, uint64_t index)
 {
-    return (uint64_t *)(void *)((char *)(s + 1) + index * slot_bytes(c->elem_size));
+    return (uint64_t *)(void *)((char *)(s + 1) + index * spool__slot_bytes(c->elem_size));
 }
 
 static inline void *cell_at(const struct spool__chain *c, struct spool__segment *s, uint64_t cell)
 {
     return s->cells_at + cell * c->cell_stride;
-}
-
-/* It lies behind the struct. Nothing links to it, so in `next` its address is the mark of the close. */
-static inline struct spool__segment *first_of(struct spool__chain *c)
-{
-    return (struct spool__segment *)(void *)(c + 1);
-}
-
-/* ---- Memory --------------------------------------------------------------------------------------------------- */
-
-static inline size_t whole_lines(size_t bytes)
-{
-    return (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
-}
-
-/* Bytes of n slots and their cells. In proportion, since memory may be counted when it is mapped, not when used. */
-static size_t measure(size_t elem_size, size_t stride, size_t n, uint64_t *ret_cells)
-{
-    *ret_cells = 0;
-    if (!in_cells(elem_size) || n == 0)
-        return n * slot_bytes(elem_size);
-    size_t slack = n / 4 < 2 ? 2 : n / 4 > 64 ? 64 : n / 4;
-    *ret_cells = n + slack;
-    return whole_lines(n * slot_bytes(elem_size)) + (n + slack) * stride;
-}
-
-static size_t stride_of(size_t elem_size)
-{
-    return elem_size <= 8 ? 8 : (elem_size + 15) & ~(size_t)15;
-}
-
-/* Chooses how many slots and cells a segment has, at least min and at most max slots; returns its bytes. */
-static size_t lay_out(size_t elem_size, size_t budget, size_t min, size_t max, uint64_t *ret_slots, uint64_t *ret_cells)
-{
-    size_t stride = stride_of(elem_size);
-    size_t n = budget / (slot_bytes(elem_size) + (in_cells(elem_size) ? stride : 0));
-    if (n > max)
-        n = max;
-    while (n > min && measure(elem_size, stride, n, ret_cells) > budget)
-        n--;
-    if (n < min)
-        n = min;
-    *ret_slots = n;
-    return sizeof(struct spool__segment) + whole_lines(measure(elem_size, stride, n, ret_cells));
-}
-
-static void segment_init(struct spool__chain *c, struct spool__segment *s, size_t bytes, uint64_t slots, uint64_t cells)
-{
-    s->bytes = bytes;
-    s->slots = slots;
-    s->cells = cells;
-    s->cells_at = (char *)(s + 1) + whole_lines((size_t)slots * slot_bytes(c->elem_size));
-}
-
-static void segment_unmap(struct spool__chain *c, struct spool__segment *s)
-{
-    (void)spool__sub(&c->mapped, s->bytes, RELAXED);
-    spool__sys_unmap(s, s->bytes);
-}
-
-/* Keeps a segment for the next use and frees the one kept so far. A large one is not kept. */
-static void segment_free(struct spool__chain *c, struct spool__segment *s)
-{
-    struct spool__segment *old = s;
-    /* Release: nobody uses it any more. Acquire: the same of the other one. */
-    if (s->bytes == c->segment_bytes)
-        old = spool__swap(&c->spare, s, ACQ_REL);
-    if (old)
-        segment_unmap(c, old);
-}
-
-/* Frees what nobody looks at any more; own as for spool__hazard_held. */
-static void reap(struct spool__chain *c, const struct spool__hazard *own)
-{
-    if (!spool__load(&c->retired, RELAXED))
-        return;
-    /* Acquire: the segments are unlinked. All are taken at once, so that nobody looks at a link that changes. */
-    struct spool__segment *s = spool__swap(&c->retired, NULL, ACQUIRE);
-    /* The unlinking before the look at the hazards; pairs with the fences in spool__hazard_set and for unprotected. */
-    spool__fence();
-    while (s) {
-        struct spool__segment *next = s->retired_next;
-        if (spool__hazard_held(s, own)) {
-            s->retired_next = spool__load(&c->retired, RELAXED);
-            while (!spool__cas(&c->retired, &s->retired_next, s, RELEASE))
-                ;
-        } else {
-            segment_free(c, s);
-        }
-        s = next;
-    }
-}
-
-/* Of a segment that head and tail have left. Its first user is the next reap. */
-static void retire(struct spool__chain *c, struct op *op, struct spool__segment *s)
-{
-    if (s == first_of(c))
-        return;
-    s->retired_next = spool__load(&c->retired, RELAXED);
-    /* Release: the link, and that it is unlinked. */
-    while (!spool__cas(&c->retired, &s->retired_next, s, RELEASE))
-        ;
-    op->retired = true;
-}
-
-/* A large segment, unless there is no need or no memory for it, or elements are so large that the usual ones are. */
-static struct spool__segment *segment_map_large(struct spool__chain *c)
-{
-    if (spool__load(&c->mapped, RELAXED) < LARGE_FROM || c->segment_bytes > LARGE_BYTES / 2)
-        return NULL;
-    struct spool__segment *s = spool__sys_map_huge();
-    if (!s)
-        return NULL;
-    uint64_t slots, cells;
-    (void)lay_out(c->elem_size, LARGE_BYTES - sizeof *s, SLOTS_MIN, LARGE_SLOTS, &slots, &cells);
-    segment_init(c, s, LARGE_BYTES, slots, cells);
-    return s;
-}
-
-static struct spool__segment *segment_map(struct spool__chain *c)
-{
-    struct spool__segment *s = segment_map_large(c);
-    if (!s) {
-        s = spool__sys_map(c->segment_bytes);
-        if (!s)
-            return NULL;
-        segment_init(c, s, c->segment_bytes, c->slots, c->cells);
-    }
-    (void)spool__add(&c->mapped, s->bytes, RELAXED);
-    return s;
-}
-
-static struct spool__segment *segment_new(struct spool__chain *c)
-{
-    struct spool__segment *s = spool__swap(&c->spare, NULL, ACQUIRE);
-    if (!s && spool__load(&c->retired, RELAXED)) {
-        /* What somebody looked at when it was retired may be free by now. */
-        reap(c, NULL);
-        s = spool__swap(&c->spare, NULL, ACQUIRE);
-    }
-    if (!s)
-        return segment_map(c);
-    memset(s, 0, sizeof *s + (size_t)c->slots * slot_bytes(c->elem_size));
-    segment_init(c, s, c->segment_bytes, c->slots, c->cells);
-    return s;
 }
 
 /* ---- Where the queue begins and ends --------------------------------------------------------------------------- */
@@ -230,7 +48,7 @@ static inline void finish(struct spool__chain *c, const struct op *op)
     spool__hazard_leave(op->hazard);
     /* Behind the operation, for its own hazard would count in it. */
     if (op->retired || !op->hazard)
-        reap(c, op->hazard);
+        spool__segment_reap(c, op->hazard);
 }
 
 static inline struct spool__segment *protect(const struct op *op, enum spool__hazard_side side,
@@ -277,7 +95,7 @@ static inline struct place find_tail(struct spool__chain *c, struct op *op)
         if (i != from)
             hint(&s->tail, i);
         struct spool__segment *next = spool__load(&s->next, ACQUIRE);
-        if (!next || next == first_of(c))
+        if (!next || next == spool__first_segment(c))
             return (struct place){s, i, next ? CLOSED : FREE};
         (void)advance(&c->tail, s, next);
     }
@@ -303,13 +121,13 @@ static inline struct place find_head(struct spool__chain *c, struct op *op)
         if (i != from)
             hint(&s->head, i);
         struct spool__segment *next = spool__load(&s->next, ACQUIRE);
-        if (!next || next == first_of(c))
+        if (!next || next == spool__first_segment(c))
             return (struct place){s, i, next ? CLOSED : FREE};
         /* Tail first, so that nobody comes by a segment that head has left. It is never further behind than head. */
         if (spool__load(&c->tail, ACQUIRE) == s)
             (void)advance(&c->tail, s, next);
-        if (advance(&c->head, s, next))
-            retire(c, op, s);
+        if (advance(&c->head, s, next) && spool__segment_retire(c, s))
+            op->retired = true;
     }
 }
 
@@ -342,7 +160,7 @@ static inline bool slot_fill(const struct spool__chain *c, struct place p, uint6
 {
     uint64_t *slot = slot_at(c, p.seg, p.index);
 #ifdef SPOOL_CAS16
-    if (is_wide(c->elem_size))
+    if (spool__is_wide(c->elem_size))
         return spool__cas16(slot, FREE, 0, word, value);
 #endif
     (void)value;
@@ -353,7 +171,7 @@ static inline bool slot_fill(const struct spool__chain *c, struct place p, uint6
 /* Links a further segment behind s, which is full. 0 if there is one now or the chain is closed, else -ENOMEM. */
 static int extend(struct spool__chain *c, struct spool__segment *s)
 {
-    struct spool__segment *fresh = segment_new(c), *next = NULL;
+    struct spool__segment *fresh = spool__segment_new(c), *next = NULL;
     if (!fresh)
         return spool__load(&s->next, ACQUIRE) ? 0 : -ENOMEM;
     fresh->first = s->first + s->slots;
@@ -361,19 +179,19 @@ static int extend(struct spool__chain *c, struct spool__segment *s)
     if (spool__cas(&s->next, &next, fresh, ACQ_REL))
         (void)advance(&c->tail, s, fresh);
     else
-        segment_free(c, fresh);
+        spool__segment_free(c, fresh);
     return 0;
 }
 
 /*
- * The usual case of a put: the hazard is on the segment, the hint is not behind, and elements lie in slots. Nothing need
- * be known of the slots before, if this one is free. Acquire: the hazard may be from a chain that is gone, whose segment
- * lay there. False: anything else, and nothing was done.
+ * The usual case of a put: the hazard is on the segment, the hint is not behind, and elements lie in slots. Nothing
+ * need be known of the slots before, if this one is free. Acquire: the hazard may be from a chain that is gone, whose
+ * segment lay there. False: anything else, and nothing was done.
  */
 static inline bool put_at_once(struct spool__chain *c, const struct op *op, const void *elem)
 {
     struct spool__segment *s = spool__load(&c->tail, ACQUIRE);
-    if (!is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_PUT, s))
+    if (!spool__is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_PUT, s))
         return false;
     struct place p = {s, spool__load(&s->tail, RELAXED), FREE};
     if (p.index >= s->slots || spool__load(slot_at(c, s, p.index), RELAXED) != FREE ||
@@ -385,8 +203,8 @@ static inline bool put_at_once(struct spool__chain *c, const struct op *op, cons
 
 static __attribute__((noinline)) int put_slowly(struct spool__chain *c, struct op op, const void *elem)
 {
-    bool cells = in_cells(c->elem_size);
-    uint64_t word = FULL, value = is_wide(c->elem_size) ? spool__word_from(elem, c->elem_size) : 0;
+    bool cells = spool__in_cells(c->elem_size);
+    uint64_t word = FULL, value = spool__is_wide(c->elem_size) ? spool__word_from(elem, c->elem_size) : 0;
     uint64_t cell_of = UINT64_MAX; /* first of the segment in which this thread has a cell */
     int ret = 0;
     for (;;) {
@@ -443,7 +261,7 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret,
             return p.word == CLOSED ? -EPIPE : -EAGAIN;
         uint64_t *slot = slot_at(c, p.seg, p.index);
         /* Written together with the word, once, so it is there, and what the word's next change leaves behind. */
-        uint64_t value = is_wide(c->elem_size) ? spool__load(slot + 1, RELAXED) : 0;
+        uint64_t value = spool__is_wide(c->elem_size) ? spool__load(slot + 1, RELAXED) : 0;
         if (slot_take(slot, p.word)) {
             hint(&p.seg->head, p.index + 1);
             *ret = p;
@@ -458,7 +276,7 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret,
 static inline bool get_at_once(struct spool__chain *c, const struct op *op, void *ret_elem)
 {
     struct spool__segment *s = spool__load(&c->head, ACQUIRE);
-    if (!is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_GET, s))
+    if (!spool__is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_GET, s))
         return false;
     uint64_t index = spool__load(&s->head, RELAXED);
     if (index >= s->slots)
@@ -480,9 +298,9 @@ static __attribute__((noinline)) int get_slowly(struct spool__chain *c, struct o
     uint64_t value;
     int ret = take(c, &op, &p, &value);
     if (ret == 0) {
-        if (is_wide(c->elem_size))
+        if (spool__is_wide(c->elem_size))
             spool__word_to(ret_elem, value, c->elem_size);
-        else if (in_cells(c->elem_size))
+        else if (spool__in_cells(c->elem_size))
             memcpy(ret_elem, cell_at(c, p.seg, p.word / CELL), c->elem_size);
     }
     finish(c, &op);
@@ -512,7 +330,7 @@ int spool__chain_close(struct spool__chain *c)
             done = spool__cas(slot_at(c, p.seg, p.index), &word, CLOSED, ACQ_REL);
         } else {
             struct spool__segment *next = NULL;
-            done = spool__cas(&p.seg->next, &next, first_of(c), ACQ_REL);
+            done = spool__cas(&p.seg->next, &next, spool__first_segment(c), ACQ_REL);
         }
         if (done) {
             ret = 0;
@@ -573,50 +391,13 @@ void spool__chain_drain(struct spool__chain *c, void (*drop)(void *elem))
     while (take(c, &op, &p, &value) == 0) {
         if (!drop)
             continue;
-        if (in_cells(c->elem_size)) {
+        if (spool__in_cells(c->elem_size)) {
             drop(cell_at(c, p.seg, p.word / CELL));
         } else {
             _Alignas(16) unsigned char elem[sizeof value];
-            spool__word_to(elem, value, is_wide(c->elem_size) ? c->elem_size : 0);
+            spool__word_to(elem, value, spool__is_wide(c->elem_size) ? c->elem_size : 0);
             drop(elem);
         }
     }
     finish(c, &op);
-}
-
-size_t spool__chain_bytes(size_t elem_size)
-{
-    uint64_t slots, cells;
-    if (elem_size > SIZE_MAX / 16)
-        return 0;
-    return sizeof(struct spool__chain) + lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
-}
-
-void spool__chain_init(struct spool__chain *c, size_t elem_size)
-{
-    uint64_t slots, cells;
-    c->elem_size = elem_size;
-    c->cell_stride = stride_of(elem_size);
-    (void)lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
-    segment_init(c, first_of(c), 0, slots, cells);
-    size_t budget = SEGMENT_BYTES - sizeof(struct spool__segment);
-    c->segment_bytes = lay_out(elem_size, budget, SLOTS_MIN, SIZE_MAX, &c->slots, &c->cells);
-    spool__store(&c->tail, first_of(c), RELAXED);
-    spool__store(&c->head, first_of(c), RELAXED);
-}
-
-void spool__chain_destroy(struct spool__chain *c)
-{
-    struct spool__segment *first = first_of(c), *next;
-    /* Hazards that still name these segments belong to threads that only remember them. */
-    for (struct spool__segment *s = c->head == first ? first->next : c->head; s && s != first; s = next) {
-        next = s->next;
-        segment_unmap(c, s);
-    }
-    for (struct spool__segment *s = c->retired; s; s = next) {
-        next = s->retired_next;
-        segment_unmap(c, s);
-    }
-    if (c->spare)
-        segment_unmap(c, c->spare);
 }

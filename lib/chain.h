@@ -70,6 +70,8 @@ struct spool__chain {
     size_t mapped; /* bytes of all segments but the first: a hint */
 };
 
+/* ---- In segment.c ---- */
+
 /* Bytes that a chain takes, its first segment included, or 0 if that is more than can be counted. Zeroed, aligned. */
 size_t spool__chain_bytes(size_t elem_size);
 /* Bytes from one slot to the next; the first lies behind the segment's struct, and begins with its word. */
@@ -77,6 +79,8 @@ size_t spool__chain_slot_bytes(size_t elem_size);
 void spool__chain_init(struct spool__chain *c, size_t elem_size);
 /* Frees the segments. Nobody may be inside; call spool__chain_drain before. */
 void spool__chain_destroy(struct spool__chain *c);
+
+/* ---- In chain.c ---- */
 
 /* 0; -EPIPE closed; -ENOMEM no memory for a further segment: nothing was put. */
 int spool__chain_put(struct spool__chain *c, const void *elem);

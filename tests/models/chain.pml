@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /*
- * The segments of lib/chain.c and the hazards of lib/hazard.c: linking, closing, leaving, retiring and using again.
+ * The segments of lib/chain.c and lib/segment.c, and the hazards of lib/hazard.c: linking, closing, leaving, retiring
+ * and using again.
  *
  * What one step is: a load, a CAS, or a load with the CAS that follows it at once. A hazard that is set stays in the
  * store buffer of its thread until the fence; a fence behind an unlinking forbids that the look at the hazards is done

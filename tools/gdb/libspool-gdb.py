@@ -54,7 +54,7 @@ def words(address, count, size):
     return [w[0] for w in struct.iter_unpack('<Q%dx' % (size - 8), raw)]
 
 
-# What lies in a slot, as lib/ring.c and lib/chain.c have it.
+# What lies in a slot, as lib/ring.c and lib/segment.h have it.
 
 
 def slots_are_wide(elem_size):

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include "segment.h"
+
+#include <string.h>
+
+#include "sys.h"
+
+/* lib/sys.h's stand-ins may make them small, so that a few elements show what many do. */
+#ifndef SEGMENT_BYTES
+#define SEGMENT_BYTES 65536
+#define FIRST_SLOTS 32
+#define SLOTS_MIN 4 /* of each further segment */
+#define LARGE_BYTES SPOOL__HUGE_PAGE
+#define LARGE_SLOTS SIZE_MAX
+#define LARGE_FROM (2 * LARGE_BYTES) /* when segments take so much, further ones are large */
+#endif
+#define FIRST_BYTES 2048 /* of the first segment's slots and cells */
+
+size_t spool__chain_slot_bytes(size_t elem_size)
+{
+    return spool__slot_bytes(elem_size);
+}
+
+static inline size_t whole_lines(size_t bytes)
+{
+    return (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
+}
+
+/* Bytes of n slots and their cells. In proportion, since memory may be counted when it is mapped, not when used. */
+static size_t measure(size_t elem_size, size_t stride, size_t n, uint64_t *ret_cells)
+{
+    *ret_cells = 0;
+    if (!spool__in_cells(elem_size) || n == 0)
+        return n * spool__slot_bytes(elem_size);
+    size_t slack = n / 4 < 2 ? 2 : n / 4 > 64 ? 64 : n / 4;
+    *ret_cells = n + slack;
+    return whole_lines(n * spool__slot_bytes(elem_size)) + (n + slack) * stride;
+}
+
+static size_t stride_of(size_t elem_size)
+{
+    return elem_size <= 8 ? 8 : (elem_size + 15) & ~(size_t)15;
+}
+
+/* Chooses how many slots and cells a segment has, at least min and at most max slots; returns its bytes. */
+static size_t lay_out(size_t elem_size, size_t budget, size_t min, size_t max, uint64_t *ret_slots, uint64_t *ret_cells)
+{
+    size_t stride = stride_of(elem_size);
+    size_t n = budget / (spool__slot_bytes(elem_size) + (spool__in_cells(elem_size) ? stride : 0));
+    if (n > max)
+        n = max;
+    while (n > min && measure(elem_size, stride, n, ret_cells) > budget)
+        n--;
+    if (n < min)
+        n = min;
+    *ret_slots = n;
+    return sizeof(struct spool__segment) + whole_lines(measure(elem_size, stride, n, ret_cells));
+}
+
+static void segment_init(struct spool__chain *c, struct spool__segment *s, size_t bytes, uint64_t slots, uint64_t cells)
+{
+    s->bytes = bytes;
+    s->slots = slots;
+    s->cells = cells;
+    s->cells_at = (char *)(s + 1) + whole_lines((size_t)slots * spool__slot_bytes(c->elem_size));
+}
+
+static void segment_unmap(struct spool__chain *c, struct spool__segment *s)
+{
+    (void)spool__sub(&c->mapped, s->bytes, RELAXED);
+    spool__sys_unmap(s, s->bytes);
+}
+
+/* Keeps a segment for the next use and frees the one kept so far. A large one is not kept. */
+void spool__segment_free(struct spool__chain *c, struct spool__segment *s)
+{
+    struct spool__segment *old = s;
+    /* Release: nobody uses it any more. Acquire: the same of the other one. */
+    if (s->bytes == c->segment_bytes)
+        old = spool__swap(&c->spare, s, ACQ_REL);
+    if (old)
+        segment_unmap(c, old);
+}
+
+void spool__segment_reap(struct spool__chain *c, const struct spool__hazard *own)
+{
+    if (!spool__load(&c->retired, RELAXED))
+        return;
+    /* Acquire: the segments are unlinked. All are taken at once, so that nobody looks at a link that changes. */
+    struct spool__segment *s = spool__swap(&c->retired, NULL, ACQUIRE);
+    /* The unlinking before the look at the hazards; pairs with the fences in spool__hazard_set and for unprotected. */
+    spool__fence();
+    while (s) {
+        struct spool__segment *next = s->retired_next;
+        if (spool__hazard_held(s, own)) {
+            s->retired_next = spool__load(&c->retired, RELAXED);
+            while (!spool__cas(&c->retired, &s->retired_next, s, RELEASE))
+                ;
+        } else {
+            spool__segment_free(c, s);
+        }
+        s = next;
+    }
+}
+
+bool spool__segment_retire(struct spool__chain *c, struct spool__segment *s)
+{
+    if (s == spool__first_segment(c))
+        return false;
+    s->retired_next = spool__load(&c->retired, RELAXED);
+    /* Release: the link, and that it is unlinked. */
+    while (!spool__cas(&c->retired, &s->retired_next, s, RELEASE))
+        ;
+    return true;
+}
+
+/* A large segment, unless there is no need or no memory for it, or elements are so large that the usual ones are. */
+static struct spool__segment *segment_map_large(struct spool__chain *c)
+{
+    if (spool__load(&c->mapped, RELAXED) < LARGE_FROM || c->segment_bytes > LARGE_BYTES / 2)
+        return NULL;
+    struct spool__segment *s = spool__sys_map_huge();
+    if (!s)
+        return NULL;
+    uint64_t slots, cells;
+    (void)lay_out(c->elem_size, LARGE_BYTES - sizeof *s, SLOTS_MIN, LARGE_SLOTS, &slots, &cells);
+    segment_init(c, s, LARGE_BYTES, slots, cells);
+    return s;
+}
+
+static struct spool__segment *segment_map(struct spool__chain *c)
+{
+    struct spool__segment *s = segment_map_large(c);
+    if (!s) {
+        s = spool__sys_map(c->segment_bytes);
+        if (!s)
+            return NULL;
+        segment_init(c, s, c->segment_bytes, c->slots, c->cells);
+    }
+    (void)spool__add(&c->mapped, s->bytes, RELAXED);
+    return s;
+}
+
+struct spool__segment *spool__segment_new(struct spool__chain *c)
+{
+    struct spool__segment *s = spool__swap(&c->spare, NULL, ACQUIRE);
+    if (!s && spool__load(&c->retired, RELAXED)) {
+        /* What somebody looked at when it was retired may be free by now. */
+        spool__segment_reap(c, NULL);
+        s = spool__swap(&c->spare, NULL, ACQUIRE);
+    }
+    if (!s)
+        return segment_map(c);
+    memset(s, 0, sizeof *s + (size_t)c->slots * spool__slot_bytes(c->elem_size));
+    segment_init(c, s, c->segment_bytes, c->slots, c->cells);
+    return s;
+}
+
+size_t spool__chain_bytes(size_t elem_size)
+{
+    uint64_t slots, cells;
+    if (elem_size > SIZE_MAX / 16)
+        return 0;
+    return sizeof(struct spool__chain) + lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
+}
+
+void spool__chain_init(struct spool__chain *c, size_t elem_size)
+{
+    uint64_t slots, cells;
+    c->elem_size = elem_size;
+    c->cell_stride = stride_of(elem_size);
+    (void)lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
+    segment_init(c, spool__first_segment(c), 0, slots, cells);
+    size_t budget = SEGMENT_BYTES - sizeof(struct spool__segment);
+    c->segment_bytes = lay_out(elem_size, budget, SLOTS_MIN, SIZE_MAX, &c->slots, &c->cells);
+    spool__store(&c->tail, spool__first_segment(c), RELAXED);
+    spool__store(&c->head, spool__first_segment(c), RELAXED);
+}
+
+void spool__chain_destroy(struct spool__chain *c)
+{
+    struct spool__segment *first = spool__first_segment(c), *next;
+    /* Hazards that still name these segments belong to threads that only remember them. */
+    for (struct spool__segment *s = c->head == first ? first->next : c->head; s && s != first; s = next) {
+        next = s->next;
+        segment_unmap(c, s);
+    }
+    for (struct spool__segment *s = c->retired; s; s = next) {
+        next = s->retired_next;
+        segment_unmap(c, s);
+    }
+    if (c->spare)
+        segment_unmap(c, c->spare);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-3.0-or-later */
+#ifndef SPOOL_SEGMENT_H
+#define SPOOL_SEGMENT_H
+
+#include "chain.h"
+#include "hazard.h"
+
+/* The memory of a chain: what slots and cells its segments have, where they come from, and when they go. */
+
+/* Slots of two words, the second being the element. */
+static inline bool spool__is_wide(size_t elem_size)
+{
+#ifdef SPOOL_CAS16
+    return elem_size - 1 < sizeof(uint64_t);
+#else
+    (void)elem_size;
+    return false;
+#endif
+}
+
+static inline bool spool__in_cells(size_t elem_size)
+{
+    return elem_size && !spool__is_wide(elem_size);
+}
+
+static inline size_t spool__slot_bytes(size_t elem_size)
+{
+    return spool__is_wide(elem_size) ? 16 : 8;
+}
+
+/* It lies behind the struct. Nothing links to it, so in `next` its address is the mark of the close. */
+static inline struct spool__segment *spool__first_segment(struct spool__chain *c)
+{
+    return (struct spool__segment *)(void *)(c + 1);
+}
+
+/* One for the end of the chain, or NULL: no memory. */
+struct spool__segment *spool__segment_new(struct spool__chain *c);
+/* Of one that nobody uses. */
+void spool__segment_free(struct spool__chain *c, struct spool__segment *s);
+/* Of one that head and tail have left. False: the first, which stays. Its first user is the next reap. */
+bool spool__segment_retire(struct spool__chain *c, struct spool__segment *s);
+/* Frees what was retired and nobody looks at any more; own as for spool__hazard_held. */
+void spool__segment_reap(struct spool__chain *c, const struct spool__hazard *own);
+
+#endif
