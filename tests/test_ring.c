@@ -235,15 +235,22 @@ static int crowd_get(struct worker *w)
 }
 
 /* Two putters and two getters over the wrap: each element once, in order for each putter. */
+/* Large is a ring of 8 lines, of 4 slots where those have two words and of 8 where they have one. */
+static size_t lines_of(const struct spool__ring *r)
+{
+    return r->capacity / (SPOOL_CACHE_LINE / spool__ring_slot_bytes(r->elem_size));
+}
+
+static const struct {
+    size_t size, capacity;
+} large[] = {{8, 31}, {8, 32}, {8, 63}, {8, 64}, {8, 1000}, {8, 4000}, {24, 63}, {24, 64}, {24, 1024}, {0, 100}};
+
 /* A large ring is tight when full, and until there is room for 16 puts, or a quarter of it; also over the wrap. */
 START_TEST(test_tight)
 {
-    static const struct {
-        size_t size, capacity, run; /* 0: never tight */
-    } rings[] = {{8, 31, 0}, {8, 32, 8}, {8, 63, 15}, {8, 64, 16}, {8, 1000, 16}, {24, 63, 0}, {24, 64, 16}, {0, 100, 16}};
-
-    for (size_t i = 0; i < sizeof(rings) / sizeof(*rings); i++) {
-        struct spool__ring *r = ring_new(rings[i].size, rings[i].capacity);
+    for (size_t i = 0; i < sizeof(large) / sizeof(*large); i++) {
+        struct spool__ring *r = ring_new(large[i].size, large[i].capacity);
+        size_t run = r->capacity < 64 ? r->capacity / 4 : 16;
         unsigned char elem[64] = {0};
 
         spool__ring_set_turn(r, turn_before(r, 2));
@@ -252,7 +259,7 @@ START_TEST(test_tight)
             while (spool__ring_put(r, elem) == 0)
                 ;
             for (size_t room = 0; room < r->capacity; room++) {
-                must_be(spool__ring_is_tight(r), room <= rings[i].run && rings[i].run != 0);
+                must_be(spool__ring_is_tight(r), lines_of(r) >= 8 && room <= run);
                 must_be(spool__ring_get(r, elem), 0);
             }
             /* Not from the first slot the next time. */
@@ -267,29 +274,22 @@ END_TEST
 /* Who had to wait fetches nothing ahead for some lines, on its own side only; a small ring never does. */
 START_TEST(test_calm)
 {
-    static const struct {
-        size_t size, capacity, slots_in_line;
-        uint32_t ahead, calm;
-    } rings[] = {{8, 31, 4, 0, 3}, {8, 32, 4, 1, 4}, {8, 64, 4, 2, 8}, {8, 4000, 4, 2, 128}, {24, 1024, 8, 2, 64}};
-
-    for (size_t i = 0; i < sizeof(rings) / sizeof(*rings); i++) {
-        struct spool__ring *r = ring_new(rings[i].size, rings[i].capacity);
+    for (size_t i = 0; i < sizeof(large) / sizeof(*large); i++) {
+        struct spool__ring *r = ring_new(large[i].size, large[i].capacity);
+        size_t slots_in_line = SPOOL_CACHE_LINE / spool__ring_slot_bytes(r->elem_size), lines = lines_of(r);
+        size_t calm = lines < 8 ? 0 : lines < 256 ? lines / 2 : 128;
         unsigned char elem[64] = {0};
-        uint32_t calm = rings[i].ahead ? rings[i].calm : 0;
 
-        must_be(r->ahead, rings[i].ahead);
-        must_be(r->calm, rings[i].calm);
+        must_be(r->ahead, lines < 8 ? 0 : lines < 16 ? 1 : 2);
         must_be(spool__ring_get(r, elem), -EAGAIN);
         must_be(r->head_calm, calm);
         must_be(r->tail_calm, 0);
         while (spool__ring_put(r, elem) == 0)
             ;
         must_be(r->tail_calm, calm);
-        for (size_t n = 1; spool__ring_get(r, elem) == 0; n++) {
-            size_t lines = n / rings[i].slots_in_line;
+        for (size_t n = 1; spool__ring_get(r, elem) == 0; n++)
             if (n < r->capacity)
-                must_be(r->head_calm, lines < calm ? calm - lines : 0);
-        }
+                must_be(r->head_calm, n / slots_in_line < calm ? calm - n / slots_in_line : 0);
         must_be(r->head_calm, calm);
         free(r);
     }
