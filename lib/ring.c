@@ -175,22 +175,30 @@ struct place {
  * the hint and of each slot on the way, from who stored or swapped it: what is known of it comes before the read of the
  * next one.
  */
-SPECIALIZED struct place settle(struct spool__ring *r, bool packed, uint64_t unit, uint64_t *end, uint64_t used)
+SPECIALIZED struct place walk(struct spool__ring *r, bool packed, uint64_t unit, uint64_t *end, uint64_t used,
+                              struct place p)
 {
-    uint64_t from = spool__load(end, ACQUIRE);
-    struct place p = {.pos = from};
+    uint64_t from = p.pos;
     for (;;) {
-        p.slot = slot_at(r, packed, index_of(unit, p.pos));
-        p.view = slot_load(p.slot, packed, unit);
         uint64_t next = turn_of(unit, p.view.word) + (p.view.word & used ? unit : 0), turn = turn_of(unit, p.pos);
         if (next == turn)
             break;
         /* Behind the last turn that the slot was used for. */
         p.pos = next_pos(r, unit, p.pos - turn + next - unit);
+        p.slot = slot_at(r, packed, index_of(unit, p.pos));
+        p.view = slot_load(p.slot, packed, unit);
     }
     if (p.pos != from)
         hint(end, from, p.pos);
     return p;
+}
+
+SPECIALIZED struct place settle(struct spool__ring *r, bool packed, uint64_t unit, uint64_t *end, uint64_t used)
+{
+    struct place p = {.pos = spool__load(end, ACQUIRE)};
+    p.slot = slot_at(r, packed, index_of(unit, p.pos));
+    p.view = slot_load(p.slot, packed, unit);
+    return walk(r, packed, unit, end, used, p);
 }
 
 SPECIALIZED struct place settle_tail(struct spool__ring *r, bool packed, uint64_t unit)
@@ -240,15 +248,15 @@ static void cell_give(struct spool__ring *r, size_t cell)
 
 /* ---- The operations --------------------------------------------------------------------------------------------- */
 
-SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem)
+/* p: the place at tail, as it was found. */
+SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct place p)
 {
     bool cells = packed && in_cells(r->elem_size);
     uint64_t unit = r->unit;
     size_t cell = NO_CELL;
     uint64_t value = cells ? 0 : spool__word_from(elem, r->elem_size);
     int ret;
-    for (;;) {
-        struct place p = settle_tail(r, packed, unit);
+    for (;; p = settle_tail(r, packed, unit)) {
         uint64_t turn = turn_of(unit, p.pos);
         if (p.view.word != turn) {
             calm_down(r, &r->tail_calm);
@@ -275,53 +283,59 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem)
 }
 
 /*
- * A slot that is to be read and swapped. In a small ring the other side has its line, time and again: asked for to be
- * written, it comes once instead of twice.
+ * What is at tail or head, where that is not behind. In a small ring the other side has the slot's line, time and again:
+ * asked for to be written, it comes once instead of twice.
  */
-static inline uint64_t *slot_here(struct spool__ring *r, size_t index)
+static inline struct place look(struct spool__ring *r, const uint64_t *end)
 {
-    uint64_t *slot = slot_at(r, false, index);
+    struct place p = {.pos = spool__load(end, ACQUIRE)};
+    p.slot = slot_at(r, false, index_of(r->unit, p.pos));
     if (r->ahead == 0)
-        spool__prefetch_write(slot);
-    return slot;
+        spool__prefetch_write(p.slot);
+    p.view = slot_load(p.slot, false, 0);
+    return p;
 }
 
-/* In functions of their own, so that the usual case saves no registers for them. lost: a swap, before. */
+/* In functions of their own, so that the usual case saves no registers for them. */
 static __attribute__((noinline)) int put_packed(struct spool__ring *r, const void *elem)
 {
-    return put(r, true, elem);
+    return put(r, true, elem, settle_tail(r, true, r->unit));
 }
 
-static __attribute__((noinline)) int put_wide(struct spool__ring *r, const void *elem, bool lost)
+static __attribute__((noinline)) int put_from(struct spool__ring *r, const void *elem, uint64_t pos, struct view v)
 {
-    if (lost)
-        spool__back_off();
-    return put(r, false, elem);
+    struct place p = {pos, slot_at(r, false, index_of(r->unit, pos)), v};
+    return put(r, false, elem, walk(r, false, r->unit, &r->tail, FULL, p));
+}
+
+static __attribute__((noinline)) int put_again(struct spool__ring *r, const void *elem)
+{
+    spool__back_off();
+    return put(r, false, elem, settle_tail(r, false, r->unit));
 }
 
 int spool__ring_put(struct spool__ring *r, const void *elem)
 {
     if (is_packed(r))
         return put_packed(r, elem);
-    /* The usual case: tail is not behind, and its slot free. If it is, nothing need be known of those before. */
-    uint64_t pos = spool__load(&r->tail, RELAXED), turn = turn_of(r->unit, pos);
-    uint64_t *slot = slot_here(r, index_of(r->unit, pos));
-    struct view v = slot_load(slot, false, 0);
-    if (v.word != turn)
-        return put_wide(r, elem, false);
-    if (!slot_swap(slot, false, v, (struct view){turn | FULL, spool__word_from(elem, r->elem_size)}))
-        return put_wide(r, elem, true);
-    uint64_t next = next_pos(r, r->unit, pos);
-    hint(&r->tail, pos, next);
+    /* The usual case: tail is not behind, and its slot free. */
+    struct place p = look(r, &r->tail);
+    uint64_t turn = turn_of(r->unit, p.pos);
+    if (p.view.word != turn)
+        return put_from(r, elem, p.pos, p.view);
+    struct view filled = {turn | FULL, spool__word_from(elem, r->elem_size)};
+    if (!slot_swap(p.slot, false, p.view, filled))
+        return put_again(r, elem);
+    uint64_t next = next_pos(r, r->unit, p.pos);
+    hint(&r->tail, p.pos, next);
     return fetch_ahead(r, false, &r->tail_calm, next);
 }
 
-/* Takes the element at head out of its slot. */
-SPECIALIZED int take(struct spool__ring *r, bool packed, uint64_t *ret_value)
+/* Takes the element at head out of its slot. p: the place at head, as it was found. */
+SPECIALIZED int take(struct spool__ring *r, bool packed, uint64_t *ret_value, struct place p)
 {
     uint64_t unit = r->unit;
-    for (;;) {
-        struct place p = settle_head(r, packed, unit);
+    for (;; p = settle_head(r, packed, unit)) {
         if (!(p.view.word & FULL)) {
             calm_down(r, &r->head_calm);
             return p.view.word & CLOSED ? -EPIPE : -EAGAIN;
@@ -337,10 +351,10 @@ SPECIALIZED int take(struct spool__ring *r, bool packed, uint64_t *ret_value)
     }
 }
 
-SPECIALIZED int get(struct spool__ring *r, bool packed, void *ret_elem)
+SPECIALIZED int get(struct spool__ring *r, bool packed, void *ret_elem, struct place p)
 {
     uint64_t value;
-    int ret = take(r, packed, &value);
+    int ret = take(r, packed, &value, p);
     if (ret < 0)
         return ret;
     if (!packed || !in_cells(r->elem_size)) {
@@ -354,14 +368,19 @@ SPECIALIZED int get(struct spool__ring *r, bool packed, void *ret_elem)
 
 static __attribute__((noinline)) int get_packed(struct spool__ring *r, void *ret_elem)
 {
-    return get(r, true, ret_elem);
+    return get(r, true, ret_elem, settle_head(r, true, r->unit));
 }
 
-static __attribute__((noinline)) int get_wide(struct spool__ring *r, void *ret_elem, bool lost)
+static __attribute__((noinline)) int get_from(struct spool__ring *r, void *ret_elem, uint64_t pos, struct view v)
 {
-    if (lost)
-        spool__back_off();
-    return get(r, false, ret_elem);
+    struct place p = {pos, slot_at(r, false, index_of(r->unit, pos)), v};
+    return get(r, false, ret_elem, walk(r, false, r->unit, &r->head, 0, p));
+}
+
+static __attribute__((noinline)) int get_again(struct spool__ring *r, void *ret_elem)
+{
+    spool__back_off();
+    return get(r, false, ret_elem, settle_head(r, false, r->unit));
 }
 
 int spool__ring_get(struct spool__ring *r, void *ret_elem)
@@ -369,16 +388,15 @@ int spool__ring_get(struct spool__ring *r, void *ret_elem)
     if (is_packed(r))
         return get_packed(r, ret_elem);
     /* The usual case: head is not behind, and its slot full. */
-    uint64_t pos = spool__load(&r->head, RELAXED), turn = turn_of(r->unit, pos);
-    uint64_t *slot = slot_here(r, index_of(r->unit, pos));
-    struct view v = slot_load(slot, false, 0);
-    if (v.word != (turn | FULL))
-        return get_wide(r, ret_elem, false);
-    if (!slot_swap(slot, false, v, (struct view){turn + r->unit, 0}))
-        return get_wide(r, ret_elem, true);
-    uint64_t next = next_pos(r, r->unit, pos);
-    hint(&r->head, pos, next);
-    spool__word_to(ret_elem, v.value, r->elem_size);
+    struct place p = look(r, &r->head);
+    uint64_t turn = turn_of(r->unit, p.pos);
+    if (p.view.word != (turn | FULL))
+        return get_from(r, ret_elem, p.pos, p.view);
+    if (!slot_swap(p.slot, false, p.view, (struct view){turn + r->unit, 0}))
+        return get_again(r, ret_elem);
+    uint64_t next = next_pos(r, r->unit, p.pos);
+    hint(&r->head, p.pos, next);
+    spool__word_to(ret_elem, p.view.value, r->elem_size);
     return fetch_ahead(r, false, &r->head_calm, next);
 }
 
@@ -450,7 +468,7 @@ size_t spool__ring_len(struct spool__ring *r)
 void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem))
 {
     uint64_t value;
-    while (take(r, is_packed(r), &value) == 0) {
+    while (take(r, is_packed(r), &value, settle_head(r, is_packed(r), r->unit)) == 0) {
         if (!in_cells(r->elem_size)) {
             if (drop) {
                 _Alignas(16) unsigned char elem[sizeof value];
