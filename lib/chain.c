@@ -186,7 +186,7 @@ static int extend(struct spool__chain *c, struct spool__segment *s)
 /*
  * The usual case of a put: the hazard is on the segment, the hint is not behind, and elements lie in slots. Nothing
  * need be known of the slots before, if this one is free. Acquire: the hazard may be from a chain that is gone, whose
- * segment lay there. False: anything else, and nothing was done.
+ * segment lay there; pairs with the release in advance. False: anything else, and nothing was done.
  */
 static inline bool put_at_once(struct spool__chain *c, const struct op *op, const void *elem)
 {
@@ -194,9 +194,12 @@ static inline bool put_at_once(struct spool__chain *c, const struct op *op, cons
     if (!spool__is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_PUT, s))
         return false;
     struct place p = {s, spool__load(&s->tail, RELAXED), FREE};
-    if (p.index >= s->slots || spool__load(slot_at(c, s, p.index), RELAXED) != FREE ||
-        !slot_fill(c, p, FULL, spool__word_from(elem, c->elem_size)))
+    if (p.index >= s->slots || spool__load(slot_at(c, s, p.index), RELAXED) != FREE)
         return false;
+    if (!slot_fill(c, p, FULL, spool__word_from(elem, c->elem_size))) {
+        spool__back_off();
+        return false;
+    }
     hint(&s->tail, p.index + 1);
     return true;
 }
@@ -247,6 +250,7 @@ int spool__chain_put(struct spool__chain *c, const void *elem)
     return 0;
 }
 
+/* Acquire and release as for every swap of a slot; here the load of its word before has acquired what the put wrote. */
 static inline bool slot_take(uint64_t *slot, uint64_t word)
 {
     return spool__cas(slot, &word, TAKEN, ACQ_REL);
@@ -272,7 +276,7 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret,
     }
 }
 
-/* The usual case of a get, as above: this slot is full. */
+/* The usual case of a get, with the acquire as above: this slot is full. */
 static inline bool get_at_once(struct spool__chain *c, const struct op *op, void *ret_elem)
 {
     struct spool__segment *s = spool__load(&c->head, ACQUIRE);
@@ -282,11 +286,14 @@ static inline bool get_at_once(struct spool__chain *c, const struct op *op, void
     if (index >= s->slots)
         return false;
     uint64_t *slot = slot_at(c, s, index);
+    /* Acquire: word before value, and what its putter did before; pairs with the release in slot_fill. */
     if (spool__load(slot, ACQUIRE) != FULL)
         return false;
     uint64_t value = spool__load(slot + 1, RELAXED);
-    if (!slot_take(slot, FULL))
+    if (!slot_take(slot, FULL)) {
+        spool__back_off();
         return false;
+    }
     hint(&s->head, index + 1);
     spool__word_to(ret_elem, value, c->elem_size);
     return true;

@@ -109,7 +109,7 @@ SPECIALIZED bool slot_swap(uint64_t *slot, bool packed, struct view old, struct 
  * Moves tail or head from pos to next. Stored, not swapped: two instructions, where a swap of a line that is at hand
  * takes as long as the operation itself. A thread that stops between them may later set it back, by as much as
  * the others have done meanwhile: whoever comes then walks that far, once. Release: who sees the new position sees the
- * changes of all slots below it; pairs with the acquire in settle.
+ * changes of all slots below it; pairs with the acquire in look.
  */
 static inline void hint(uint64_t *end, uint64_t pos, uint64_t next)
 {
@@ -133,9 +133,9 @@ SPECIALIZED size_t slots_in_line(bool packed)
 /* Not inlined: three of four operations, or seven of eight, do not come here. Returns 0 for their tail call. */
 static __attribute__((noinline)) int fetch_line(struct spool__ring *r, uint32_t *calm, uint64_t pos)
 {
-    uint32_t left = spool__load(calm, RELAXED);
     if (r->ahead == 0)
         return 0;
+    uint32_t left = spool__load(calm, RELAXED);
     if (left > 0) {
         spool__store(calm, left - 1, RELAXED);
         return 0;
@@ -146,10 +146,12 @@ static __attribute__((noinline)) int fetch_line(struct spool__ring *r, uint32_t 
     return 0;
 }
 
-/* One goes on to pos, perhaps to another line. 0. */
-SPECIALIZED int fetch_ahead(struct spool__ring *r, bool packed, uint32_t *calm, uint64_t pos)
+/* The slot at pos was put, or got: on to the next one, perhaps in another line. 0. */
+SPECIALIZED int go_on(struct spool__ring *r, bool packed, uint64_t *end, uint32_t *calm, uint64_t pos)
 {
-    return pos % (slots_in_line(packed) * STEP) == 0 ? fetch_line(r, calm, pos) : 0;
+    uint64_t next = next_pos(r, r->unit, pos);
+    hint(end, pos, next);
+    return next % (slots_in_line(packed) * STEP) == 0 ? fetch_line(r, calm, next) : 0;
 }
 
 /* One found the ring full, or empty. */
@@ -169,11 +171,26 @@ struct place {
 };
 
 /*
- * Finds it on the way from tail or head. A slot shows the turn that is next in it, for a put one more if it is full.
- * All below tail has been put, and all below head got, so a slot whose next turn is this one is exact at that read: for
- * a put, if it is full from the turn before, so is the ring; for a get, if it is free, the ring is empty. Acquire, of
- * the hint and of each slot on the way, from who stored or swapped it: what is known of it comes before the read of the
- * next one.
+ * What is at tail or head, where that is not behind. Acquire: of who stored it, who knew all slots below; pairs with the
+ * release in hint. to_swap: in a small ring the other side has the slot's line, time and again; asked for to be written,
+ * it comes once instead of twice.
+ */
+SPECIALIZED struct place look(struct spool__ring *r, bool packed, uint64_t unit, const uint64_t *end, bool to_swap)
+{
+    struct place p = {.pos = spool__load(end, ACQUIRE)};
+    p.slot = slot_at(r, packed, index_of(unit, p.pos));
+    if (to_swap && r->ahead == 0)
+        spool__prefetch_write(p.slot);
+    p.view = slot_load(p.slot, packed, unit);
+    return p;
+}
+
+/*
+ * From there to where it is. A slot shows the turn that is next in it, for a put one more if it is full. All below tail
+ * has been put, and all below head got, so a slot whose next turn is this one is exact at that read: for a put, if it is
+ * full from the turn before, so is the ring; for a get, if it is free, the ring is empty. That needs the acquire of the
+ * first place, in look, and of each slot on the way, in slot_load, from who swapped it there: what is known of it comes
+ * before the read of the next one.
  */
 SPECIALIZED struct place walk(struct spool__ring *r, bool packed, uint64_t unit, uint64_t *end, uint64_t used,
                               struct place p)
@@ -195,10 +212,7 @@ SPECIALIZED struct place walk(struct spool__ring *r, bool packed, uint64_t unit,
 
 SPECIALIZED struct place settle(struct spool__ring *r, bool packed, uint64_t unit, uint64_t *end, uint64_t used)
 {
-    struct place p = {.pos = spool__load(end, ACQUIRE)};
-    p.slot = slot_at(r, packed, index_of(unit, p.pos));
-    p.view = slot_load(p.slot, packed, unit);
-    return walk(r, packed, unit, end, used, p);
+    return walk(r, packed, unit, end, used, look(r, packed, unit, end, false));
 }
 
 SPECIALIZED struct place settle_tail(struct spool__ring *r, bool packed, uint64_t unit)
@@ -270,30 +284,13 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
             memcpy(cell_at(r, cell), elem, r->elem_size);
             value = cell;
         }
-        if (slot_swap(p.slot, packed, p.view, (struct view){turn | FULL, value})) {
-            uint64_t next = next_pos(r, unit, p.pos);
-            hint(&r->tail, p.pos, next);
-            return fetch_ahead(r, packed, &r->tail_calm, next);
-        }
+        if (slot_swap(p.slot, packed, p.view, (struct view){turn | FULL, value}))
+            return go_on(r, packed, &r->tail, &r->tail_calm, p.pos);
         spool__back_off();
     }
     if (cell != NO_CELL)
         cell_give(r, cell);
     return ret;
-}
-
-/*
- * What is at tail or head, where that is not behind. In a small ring the other side has the slot's line, time and again:
- * asked for to be written, it comes once instead of twice.
- */
-static inline struct place look(struct spool__ring *r, const uint64_t *end)
-{
-    struct place p = {.pos = spool__load(end, ACQUIRE)};
-    p.slot = slot_at(r, false, index_of(r->unit, p.pos));
-    if (r->ahead == 0)
-        spool__prefetch_write(p.slot);
-    p.view = slot_load(p.slot, false, 0);
-    return p;
 }
 
 /* In functions of their own, so that the usual case saves no registers for them. */
@@ -319,16 +316,14 @@ int spool__ring_put(struct spool__ring *r, const void *elem)
     if (is_packed(r))
         return put_packed(r, elem);
     /* The usual case: tail is not behind, and its slot free. */
-    struct place p = look(r, &r->tail);
+    struct place p = look(r, false, r->unit, &r->tail, true);
     uint64_t turn = turn_of(r->unit, p.pos);
     if (p.view.word != turn)
         return put_from(r, elem, p.pos, p.view);
     struct view filled = {turn | FULL, spool__word_from(elem, r->elem_size)};
     if (!slot_swap(p.slot, false, p.view, filled))
         return put_again(r, elem);
-    uint64_t next = next_pos(r, r->unit, p.pos);
-    hint(&r->tail, p.pos, next);
-    return fetch_ahead(r, false, &r->tail_calm, next);
+    return go_on(r, false, &r->tail, &r->tail_calm, p.pos);
 }
 
 /* Takes the element at head out of its slot. p: the place at head, as it was found. */
@@ -342,10 +337,8 @@ SPECIALIZED int take(struct spool__ring *r, bool packed, uint64_t *ret_value, st
         }
         struct view freed = {turn_of(unit, p.pos) + unit + (p.view.word & CLOSED), 0};
         if (slot_swap(p.slot, packed, p.view, freed)) {
-            uint64_t next = next_pos(r, unit, p.pos);
-            hint(&r->head, p.pos, next);
             *ret_value = p.view.value;
-            return fetch_ahead(r, packed, &r->head_calm, next);
+            return go_on(r, packed, &r->head, &r->head_calm, p.pos);
         }
         spool__back_off();
     }
@@ -388,16 +381,14 @@ int spool__ring_get(struct spool__ring *r, void *ret_elem)
     if (is_packed(r))
         return get_packed(r, ret_elem);
     /* The usual case: head is not behind, and its slot full. */
-    struct place p = look(r, &r->head);
+    struct place p = look(r, false, r->unit, &r->head, true);
     uint64_t turn = turn_of(r->unit, p.pos);
     if (p.view.word != (turn | FULL))
         return get_from(r, ret_elem, p.pos, p.view);
     if (!slot_swap(p.slot, false, p.view, (struct view){turn + r->unit, 0}))
         return get_again(r, ret_elem);
-    uint64_t next = next_pos(r, r->unit, p.pos);
-    hint(&r->head, p.pos, next);
     spool__word_to(ret_elem, p.view.value, r->elem_size);
-    return fetch_ahead(r, false, &r->head_calm, next);
+    return go_on(r, false, &r->head, &r->head_calm, p.pos);
 }
 
 int spool__ring_close(struct spool__ring *r)

@@ -105,8 +105,7 @@ static void finish(struct spool_select *s, int index, int result)
         spool__select_unlist(s, index);
     else
         spool__select_list_last(s, index);
-    if (w->granted)
-        spool__select_pass_on(s, w);
+    spool__select_pass_on(s, w);
 }
 
 /* Whether a descriptor still shows what its case asks for, if what was reported is from an earlier wait. */
@@ -353,8 +352,8 @@ int spool_select_wait(spool_select *sel, int64_t timeout_ns)
     sel->waits++;
     sel->n_misses = 0;
     int r = wait_for_one(sel, timeout_ns);
-    if (sel->n_granted > 0)
-        pass_on_all(sel);
+    pass_on_all(sel);
+    /* Asked for here as well: few have one, and the call would take 15 instructions of each wait. */
     if (sel->own_fd != NONE)
         spool__select_settle(sel);
     return r;

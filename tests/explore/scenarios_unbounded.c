@@ -22,11 +22,15 @@ static void chain_filled(void)
     /* The next put needs a segment. */
     (void)put(0, 9);
 }
+static void put_from_to(uint64_t first, uint64_t last)
+{
+    for (uint64_t v = first; v <= last; v++)
+        (void)put(0, v);
+}
 static void chain_two_segments(void)
 {
     chain();
-    for (uint64_t v = 10; v < 13; v++)
-        (void)put(0, v);
+    put_from_to(10, 12);
 }
 static void get_four(void)
 {
@@ -37,8 +41,7 @@ static void get_four(void)
 static void chain_to_leave(void)
 {
     chain();
-    for (uint64_t v = 10; v < 15; v++)
-        (void)put(0, v);
+    put_from_to(10, 14);
     get_two();
 }
 /* The second segment is all taken, and head still there. */
@@ -72,15 +75,13 @@ static void chain_used(void)
 static void chain_to_grow(void)
 {
     chain();
-    for (uint64_t v = 10; v < 17; v++)
-        (void)put(0, v);
+    put_from_to(10, 16);
 }
 /* A large segment, all used, and all but one element taken. */
 static void chain_to_leave_large(void)
 {
     chain_to_grow();
-    for (uint64_t v = 17; v < 20; v++)
-        (void)put(0, v);
+    put_from_to(17, 19);
     for (int i = 0; i < 9; i++)
         (void)get(0);
 }
