@@ -709,7 +709,9 @@ START_TEST(test_large_segments)
 
     huge = _i % N_HUGE;
     for (struct spool__segment *last = c->tail; n * step < 5 * HUGE; n++) {
+        errno = 77;
         put(c, n);
+        must_be(errno, 77);
         if (c->tail == last)
             continue;
         last = c->tail;
