@@ -122,11 +122,12 @@ refuses_others() {
 }
 
 says_what_is_missing() {
-    sleep 100 &
-    other=$!
-    says 2 "no spool in process $other \(sleep\)" "$spool" ps $other
+    # That cat has opened it is the event: before, the process may still be a shell.
+    mkfifo strangers && { cat strangers & } && other=$! && exec 9>strangers || return
+    says 2 "no spool in process $other \(cat\)" "$spool" ps $other
     status=$?
-    kill $other
+    exec 9>&-
+    wait $other
     [ $status -eq 0 ] && says 2 'no process 1073741823' "$spool" dump 1073741823 &&
         says 2 'is not the number of a process' "$spool" ps 12x && says 2 usage "$spool" trace &&
         says 2 usage "$spool" pss && says 2 'no process' "$spool" trace -p 1073741823
