@@ -32,7 +32,9 @@ struct spool__seen_thread {
     int what;            /* the lane or select that it waits for, by number; the thread that it joins, by tid */
     enum spool__side side;
     bool is_timed;       /* it will go on by itself */
-    int64_t asleep_ns;   /* since it was last on a processor; -1: not known */
+    int cpu;             /* the processor that it was last on; -1: not known */
+    int64_t ran_ns;      /* when that was, by the clock of that processor's scheduler; -1 */
+    int64_t asleep_ns;   /* since then; -1 */
     uint64_t turns;      /* how often it got a processor */
     bool slept;          /* it has not run since the look before, which came before the channels were read */
     long call;           /* the system call, if it is none of spool's */
@@ -100,6 +102,12 @@ int spool__look(struct spool__look *ret, pid_t pid, uintptr_t registry);
 void spool__look_free(struct spool__look *l);
 /* Only the threads, again; slept then says whether they have run since. */
 int spool__look_at_threads(struct spool__look *l);
+/*
+ * Sets asleep_ns of the threads that were last on the processor on which the caller runs. The clock by which a scheduler
+ * knows when a thread ran is its processor's own: it leaves out what the host took from a virtual machine, and with some
+ * kernels interrupts, so that two of them lie as far apart as it happens. Those above do this once.
+ */
+void spool__look_at_clock(struct spool__look *l);
 
 /* What a futex or, if that is 0, a descriptor stands for: sets wait, what and side. */
 bool spool__look_find(const struct spool__look *l, uintptr_t word, int fd, struct spool__seen_thread *ret);

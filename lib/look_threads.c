@@ -163,7 +163,7 @@ static void see_call(struct spool__look *l, const char *s, struct spool__seen_th
 
 /* ---- Since when ----------------------------------------------------------------------------------------------- */
 
-/* The scheduler's clock when the thread was last seen on a processor, in ns; -1 where the kernel does not say. */
+/* What ran_ns is of that thread. */
 static int64_t last_ran(pid_t pid, pid_t tid)
 {
     char buf[512];
@@ -179,11 +179,40 @@ static int64_t last_ran(pid_t pid, pid_t tid)
     return ms * 1000000 + (*s == '.' ? (s++, (int64_t)number(&s, 10)) : 0);
 }
 
+/* The processor that the thread is on, or was on last; -1 where the kernel does not say. */
+static int last_processor(pid_t pid, pid_t tid)
+{
+    char buf[1024];
+    /* The second field is a name in brackets, which may hold blanks and brackets. */
+    const char *s = read_task(pid, tid, "stat", buf, sizeof buf) > 0 ? strrchr(buf, ')') : NULL;
+    for (int field = 2; s && field < 39; field++)
+        s = strchr(s + 1, ' ');
+    if (!s)
+        return -1;
+    s++;
+    return (int)number(&s, 10);
+}
+
+void spool__look_at_clock(struct spool__look *l)
+{
+    pid_t pid = spool__sys_getpid(), tid = spool__sys_gettid();
+    /* Otherwise what is read of this thread is some milliseconds old. */
+    spool__yield();
+    int cpu = last_processor(pid, tid);
+    int64_t now = last_ran(pid, tid);
+    if (now < 0 || last_processor(pid, tid) != cpu)
+        return;
+    for (int i = 0; i < l->n_threads; i++) {
+        struct spool__seen_thread *t = &l->threads[i];
+        if (t->cpu == cpu && t->ran_ns >= 0)
+            t->asleep_ns = now > t->ran_ns ? now - t->ran_ns : 0;
+    }
+}
+
 /* Whether it could be told how often the thread got a processor. */
-static bool see_times(const struct spool__look *l, struct spool__seen_thread *t, int64_t now)
+static bool see_times(const struct spool__look *l, struct spool__seen_thread *t)
 {
     char buf[128];
-    t->asleep_ns = -1;
     t->turns = 0;
     bool is_counted = read_task(l->pid, t->tid, "schedstat", buf, sizeof buf) > 0;
     if (is_counted) {
@@ -194,9 +223,9 @@ static bool see_times(const struct spool__look *l, struct spool__seen_thread *t,
         }
         t->turns = number(&s, 10);
     }
-    int64_t ran = now < 0 ? -1 : last_ran(l->pid, t->tid);
-    if (ran >= 0)
-        t->asleep_ns = now > ran ? now - ran : 0;
+    t->cpu = last_processor(l->pid, t->tid);
+    t->ran_ns = last_ran(l->pid, t->tid);
+    t->asleep_ns = -1;
     return is_counted;
 }
 
@@ -249,7 +278,6 @@ int spool__look_at_threads(struct spool__look *l)
         n = list_tids(l);
     }
     l->n_threads = n < l->cap_threads ? n : l->cap_threads;
-    int64_t now = last_ran(spool__sys_getpid(), spool__sys_gettid());
     for (int i = 0; i < l->n_threads; i++) {
         struct spool__seen_thread *t = &l->threads[i];
         char buf[256];
@@ -259,7 +287,7 @@ int spool__look_at_threads(struct spool__look *l)
         int len = read_task(l->pid, t->tid, "comm", t->name, sizeof t->name);
         if (len > 0 && t->name[len - 1] == '\n')
             t->name[len - 1] = '\0';
-        bool is_counted = see_times(l, t, now);
+        bool is_counted = see_times(l, t);
         t->slept = is_counted && before == t->tid && t->turns == turns;
         len = read_task(l->pid, t->tid, "syscall", buf, sizeof buf);
         if (len <= 0)
@@ -267,5 +295,6 @@ int spool__look_at_threads(struct spool__look *l)
         bool is_me = l->pid == spool__sys_getpid() && t->tid == spool__sys_gettid();
         see_call(l, len > 0 && !is_me ? buf : "", t);
     }
+    spool__look_at_clock(l);
     return 0;
 }

@@ -31,6 +31,7 @@ says() {
     grep -Eq "$pattern" said || { echo "no line is like '$pattern'"; return 1; }
 }
 
+started=$(date +%s%N)
 "$BUILD/deadlock" 300 2>/dev/null &
 hung=$!
 "$BUILD/wordserver" -p 0 -j 2 >"$tmp/listening" &
@@ -39,7 +40,7 @@ server=$!
 settle() {
     for _ in $(seq 600); do
         "$spool" dump $hung 2>/dev/null | grep -q DEADLOCK && "$spool" ps $server 2>/dev/null | grep -q 'get: counter' &&
-            return
+            { date +%s%N >settled; return; }
         sleep 0.1
     done
     echo 'they never settled'
@@ -60,6 +61,19 @@ lists_channels() {
 
 finds_a_deadlock() {
     says 1 '^DEADLOCK' "$spool" dump $hung && says 0 '^  counter \([0-9]+\): get jobs' "$spool" dump $server
+}
+
+# The schedulers of two processors may have clocks that lie seconds apart.
+tells_how_long() {
+    sleep 2
+    for cpu in $(taskset -cp $$ | sed 's/.*: //; s/[,-]/ /g'); do
+        before=$(date +%s%N)
+        taskset -c "$cpu" "$spool" dump --json $hung >said
+        after=$(date +%s%N)
+        grep -o '"asleep_ns": [0-9]*' said | awk -v n=3 -v least=$((before - $(cat settled))) -v most=$((after - started)) '
+            { print; n--; if ($2 < least / 2 || $2 > most) bad = 1 }
+            END { if (n || bad) { printf "not %.0f to %.0f, of all three, on '"$cpu"'\n", least / 2, most; exit 1 } }' || return
+    done
 }
 
 is_json() {
@@ -86,20 +100,24 @@ shows_rates() {
     return 1
 }
 
+all_sleep() {
+    grep -Eq '^ *[0-9]+ server +put replies: sleeps$' "$1" && grep -Eq '^ *[0-9]+ asker +put requests: sleeps$' "$1" &&
+        grep -Eq '^ *[0-9]+ deadlock +spool_go_wait: sleeps$' "$1"
+}
+
 tells_the_story() {
     "$spool" trace -o story -- "$BUILD/deadlock" 300 >/dev/null 2>&1 &
     trace=$!
     for _ in $(seq 600); do
-        grep -Eq '^ *[0-9]+ server +put replies: sleeps$' story 2>/dev/null &&
-            grep -Eq '^ *[0-9]+ asker +put requests: sleeps$' story &&
-            grep -Eq '^ *[0-9]+ deadlock +spool_go_wait: sleeps$' story && break
+        all_sleep story 2>/dev/null && break
         sleep 0.1
     done
+    # Before they are woken: who was the last to sleep is seen as well.
+    cp story seen
     kill $(pgrep -P "$(pgrep -P $trace)") 2>/dev/null
     wait $trace
     cat story
-    grep -Eq '^ *[0-9]+ server +put replies: sleeps$' story && grep -Eq '^ *[0-9]+ asker +put requests: sleeps$' story &&
-        grep -Eq '^ *[0-9]+ deadlock +spool_go_wait: sleeps$' story || return
+    all_sleep seen || return
     "$spool" trace -o story -p $server &
     trace=$!
     for _ in $(seq 300); do
@@ -242,6 +260,7 @@ test_is lists_processes lists_processes
 test_is lists_channels lists_channels
 test_is finds_a_deadlock finds_a_deadlock
 test_is is_json is_json
+test_is tells_how_long tells_how_long
 test_is shows_rates shows_rates
 if command -v strace >/dev/null; then
     test_is tells_the_story tells_the_story

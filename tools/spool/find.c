@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +109,27 @@ static int explain(pid_t pid, int err, uint32_t version, char *why, size_t bytes
     return err;
 }
 
+/* Asks each processor that one of the threads was last on for the time there, and comes back. */
+static void look_at_clocks(struct spool__look *l)
+{
+    cpu_set_t before, asked;
+    if (sched_getaffinity(0, sizeof before, &before) < 0)
+        return;
+    CPU_ZERO(&asked);
+    for (int i = 0; i < l->n_threads; i++) {
+        const struct spool__seen_thread *t = &l->threads[i];
+        if (t->asleep_ns >= 0 || t->cpu < 0 || t->cpu >= CPU_SETSIZE || CPU_ISSET(t->cpu, &asked))
+            continue;
+        CPU_SET(t->cpu, &asked);
+        cpu_set_t there;
+        CPU_ZERO(&there);
+        CPU_SET(t->cpu, &there);
+        if (sched_setaffinity(0, sizeof there, &there) == 0)
+            spool__look_at_clock(l);
+    }
+    (void)sched_setaffinity(0, sizeof before, &before);
+}
+
 int try_look_at(pid_t pid, struct spool__look ret[REGISTRIES_MAX], char *why, size_t bytes)
 {
     uintptr_t registries[REGISTRIES_MAX];
@@ -122,7 +144,7 @@ int try_look_at(pid_t pid, struct spool__look ret[REGISTRIES_MAX], char *why, si
     for (int i = 0; i < n; i++) {
         int r = spool__look(&ret[looks], pid, registries[i]);
         if (r == 0) {
-            looks++;
+            look_at_clocks(&ret[looks++]);
             continue;
         }
         uint32_t version = ret[looks].version;

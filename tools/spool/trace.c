@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -431,26 +432,47 @@ static void print_line(const struct thread *t, const char *text, const char *lin
     fflush(out);
 }
 
-/* One of strace's: "TID call(...) = 0", "TID call(... <unfinished ...>", "TID <... call resumed>...) = 0". */
-static void read_line(char *line)
+/* The thread that a line begins with, or NULL; *ret_rest: what follows it. */
+static struct thread *whose(char *line, char **ret_rest)
+{
+    char *rest;
+    long tid = strtol(line, &rest, 10);
+    if (rest == line || tid <= 0)
+        return NULL;
+    *ret_rest = rest + strspn(rest, " ");
+    struct thread *t = find_thread((pid_t)tid);
+    /* It may have got another name; of a thread that has ended it is the last. */
+    read_name(t);
+    return t;
+}
+
+/* Of a line that has not ended: its call sleeps. */
+static void read_begun(char *line)
+{
+    char *rest, text[640];
+    struct thread *t = whose(line, &rest);
+    if (t && tell(t, rest, text, sizeof text))
+        print_line(t, text, rest);
+}
+
+/*
+ * One of strace's: "TID call(...) = 0", "TID call(... <unfinished ...>", "TID <... call resumed>...) = 0". is_told: that
+ * its call sleeps was said.
+ */
+static void read_line(char *line, bool is_told)
 {
     char *rest, text[640], whole[1024];
-    long tid = strtol(line, &rest, 10);
-    line[strcspn(line, "\n")] = '\0';
-    if (rest == line || tid <= 0) {
+    struct thread *t = whose(line, &rest);
+    if (!t) {
         fprintf(out, "%s\n", line);
         return;
     }
-    rest += strspn(rest, " ");
-    struct thread *t = find_thread((pid_t)tid);
-    /* It may have got another one; of one that has ended it is the last. */
-    read_name(t);
     char *more = strstr(rest, " <unfinished ...>"), *resumed = strstr(rest, " resumed>");
     if (more) {
         *more = '\0';
         snprintf(t->begun, sizeof t->begun, "%s", rest);
         /* Only what may sleep for long is worth a line before it is over. */
-        if (tell(t, t->begun, text, sizeof text))
+        if (!is_told && tell(t, t->begun, text, sizeof text))
             print_line(t, text, rest);
         return;
     }
@@ -465,12 +487,58 @@ static void read_line(char *line)
     print_line(t, tell(t, rest, text, sizeof text) ? text : NULL, rest);
 }
 
+/*
+ * A line comes in two parts, as its call begins and as it ends. Without the second for so long, the call sleeps: if
+ * nobody else does anything, no further line would tell.
+ */
+#define SILENCE_MS 100
+
+static void read_lines(int in)
+{
+    size_t len = 0, cap = 0;
+    char *buf = NULL;
+    bool is_told = false;
+    for (;;) {
+        char *end = len > 0 ? memchr(buf, '\n', len) : NULL;
+        if (end) {
+            *end = '\0';
+            read_line(buf, is_told);
+            is_told = false;
+            len -= (size_t)(end + 1 - buf);
+            memmove(buf, end + 1, len);
+            continue;
+        }
+        if (cap - len < 2) {
+            cap = 2 * cap + 4096;
+            buf = realloc(buf, cap);
+            if (!buf)
+                die("out of memory");
+        }
+        struct pollfd more = {.fd = in, .events = POLLIN};
+        if (len > 0 && !is_told && poll(&more, 1, SILENCE_MS) == 0) {
+            buf[len] = '\0';
+            read_begun(buf);
+            is_told = true;
+        }
+        ssize_t n = read(in, buf + len, cap - len - 1);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            break;
+        len += n > 0 ? (size_t)n : 0;
+    }
+    if (len > 0) {
+        buf[len] = '\0';
+        read_line(buf, is_told);
+    }
+    free(buf);
+}
+
 /* ---- Running strace ------------------------------------------------------------------------------------------- */
 
 static const char calls[] = "trace=futex,futex_time64,eventfd2,read,write,close,epoll_wait,epoll_pwait,epoll_pwait2,"
                             "epoll_ctl,epoll_create1,ppoll,execve,exit_group";
 
-static FILE *start(char **command, const char *pid, pid_t *ret_child)
+/* Returns the descriptor that it writes to. */
+static int start(char **command, const char *pid, pid_t *ret_child)
 {
     int ends[2];
     if (pipe(ends) < 0)
@@ -499,7 +567,7 @@ static FILE *start(char **command, const char *pid, pid_t *ret_child)
     }
     close(ends[1]);
     *ret_child = child;
-    return fdopen(ends[0], "r");
+    return ends[0];
 }
 
 int trace_main(int argc, char **argv)
@@ -527,12 +595,9 @@ int trace_main(int argc, char **argv)
         free_looks(looks, look_at(parse_pid(pid), looks));
     }
     pid_t child;
-    FILE *in = start(runs ? argv + i + 1 : NULL, pid, &child);
-    char *line = NULL;
-    size_t cap = 0;
-    while (in && getline(&line, &cap, in) > 0)
-        read_line(line);
-    free(line);
+    int in = start(runs ? argv + i + 1 : NULL, pid, &child);
+    read_lines(in);
+    close(in);
     int status = 0;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
