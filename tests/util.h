@@ -437,10 +437,13 @@ static inline int worker_put_for(struct worker *w)
 
 /* ---- Elements ------------------------------------------------------------------------------------------------- */
 
-/* Every byte of an element follows from its tag, so a torn or stale byte shows. */
-static inline unsigned char elem_byte(uint64_t tag, size_t i)
+/*
+ * Every byte of an element follows from its tag, so a torn or stale byte shows. Those of eight bytes and more begin with
+ * the tag, smaller ones with its low byte alone: of a small number the others would be zero.
+ */
+static inline unsigned char elem_byte(size_t size, uint64_t tag, size_t i)
 {
-    if (i < 8)
+    if (i < 8 && (size >= 8 || i == 0))
         return (unsigned char)(tag >> (8 * i));
     return (unsigned char)((tag ^ (tag >> 17)) * 31 + i * 7);
 }
@@ -450,7 +453,7 @@ static inline void elem_fill(void *elem, size_t size, uint64_t tag)
     unsigned char *p = elem;
 
     for (size_t i = 0; i < size; i++)
-        p[i] = elem_byte(tag, i);
+        p[i] = elem_byte(size, tag, i);
 }
 
 static inline bool elem_is(const void *elem, size_t size, uint64_t tag)
@@ -458,7 +461,7 @@ static inline bool elem_is(const void *elem, size_t size, uint64_t tag)
     const unsigned char *p = elem;
 
     for (size_t i = 0; i < size; i++) {
-        if (p[i] != elem_byte(tag, i))
+        if (p[i] != elem_byte(size, tag, i))
             return false;
     }
     return true;
