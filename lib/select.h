@@ -126,7 +126,7 @@ void spool__select_disarm(struct spool_select *s, struct watch *w);
 void spool__select_pass_on(struct spool_select *s, struct watch *w);
 void spool__select_forget_grant(struct spool_select *s, struct watch *w);
 
-/* The other cases of its watch go before this one from now on. */
+/* The other cases of its watch go before this one from now on: its offer stands for the first of them. */
 void spool__select_end_turn(struct spool_select *s, int index);
 
 /* Takes the case out; its result stays. */

@@ -99,7 +99,7 @@ static void finish(struct spool_select *s, int index, int result)
         spool__select_drop_case(s, index);
         return;
     }
-    if (w->first_case != index || c->next_same != NONE)
+    if (w->offer && c->next_same != NONE)
         spool__select_end_turn(s, index);
     if (w->level && !w->lane->source.ops->cheap)
         spool__select_unlist(s, index);
@@ -145,7 +145,6 @@ static bool try_case(struct spool_select *s, int index, enum miss miss)
         spool__select_unlist(s, index);
         if (events == 0)
             return false;
-        spool__select_end_turn(s, index);
         c->result = (int)events;
         spool__probe_select(NULL, s, index, c->result);
         return true;
