@@ -64,15 +64,26 @@ static bool sleeps_at_once(void)
  */
 static _Thread_local unsigned partner_pauses = PARTNER_PAUSES;
 
+/* Processors there are to run on; 0: not asked yet. Threads that ask at once find the same. */
+static int cpus;
+
+static int ask_for_cpus(void)
+{
+    int n = spool__sys_cpus();
+    spool__store(&cpus, n, RELAXED);
+    return n;
+}
+
+/* They may become fewer or more while the program runs: of a thread's waits that come to a yield, each so many-th asks. */
+#define ASK_EACH 256u
+static _Thread_local unsigned waits_that_yield;
+
 /* is_late: this wait has slept already. */
 static bool spin(unsigned *turns, unsigned pauses, bool is_late)
 {
-    static int cpus; /* 0: not asked yet. Every thread that asks at once finds the same. */
     int n = spool__load(&cpus, RELAXED);
-    if (n == 0) {
-        n = spool__sys_cpus();
-        spool__store(&cpus, n, RELAXED);
-    }
+    if (n == 0)
+        n = ask_for_cpus();
     if (*turns == 0 && !is_late && sleeps_at_once())
         *turns = pauses + SPIN_YIELDS;
     else if (*turns < pauses && n < 2)
@@ -84,6 +95,8 @@ static bool spin(unsigned *turns, unsigned pauses, bool is_late)
         spool__pause();
         return true;
     }
+    if (*turns == pauses + 1 && ++waits_that_yield % ASK_EACH == 0)
+        (void)ask_for_cpus();
     int64_t begin = spool__sys_now();
     spool__yield();
     if (spool__sys_now() - begin > YIELD_MAX_NS) {

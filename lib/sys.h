@@ -168,12 +168,12 @@ static inline void spool__sys_restore_errno(int saved)
     *at = saved;
 }
 
-/* Processors this thread may run on, at least 1. */
+/* Processors that the process may run on, at least 1: its first thread, as others may be bound to one each. */
 static inline int spool__sys_cpus(void)
 {
     int saved = errno;
     cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
+    int n = sched_getaffinity(getpid(), sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
     spool__sys_restore_errno(saved);
     return n;
 }

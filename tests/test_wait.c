@@ -314,6 +314,62 @@ START_TEST(test_late)
 }
 END_TEST
 
+static unsigned turns_of_wait(void)
+{
+    unsigned turns = 0, n = 0;
+
+    while (spool__spin(&turns))
+        n++;
+    return n;
+}
+
+/* Waits that come to a yield until one takes so many turns. */
+static int waits_until(unsigned turns)
+{
+    int n = 0;
+
+    while (n < 1000 && turns_of_wait() != turns)
+        n++;
+    return n;
+}
+
+static int wait_bound_to_one(struct worker *w)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(w->timeout_ns, &one);
+    must_be(sched_setaffinity(0, sizeof one, &one), 0);
+    return waits_until(0) == 1000 ? (int)turns_of_wait() : -1;
+}
+
+/* Pauses end when there is one processor left, and come back; a thread that is bound to one alone changes nothing. */
+START_TEST(test_affinity)
+{
+    cpu_set_t all, one;
+    struct worker w = {.timeout_ns = 0};
+
+    must_be(sched_getaffinity(0, sizeof all, &all), 0);
+    if (CPU_COUNT(&all) < 2) {
+        skip("affinity", "there is only one processor");
+        return;
+    }
+    while (!CPU_ISSET(w.timeout_ns, &all))
+        w.timeout_ns++;
+    CPU_ZERO(&one);
+    CPU_SET(w.timeout_ns, &one);
+    clock_stands = now_ns();
+    must_be(turns_of_wait(), 84);
+    must_be(sched_setaffinity(0, sizeof one, &one), 0);
+    must(waits_until(20) <= 256);
+    must_be(sched_setaffinity(0, sizeof all, &all), 0);
+    must(waits_until(84) <= 256);
+    worker_start(&w, wait_bound_to_one);
+    must_be(worker_join(&w), 84);
+    clock_stands = 0;
+}
+END_TEST
+
 /* ---- Interruptions -------------------------------------------------------------------------------------------- */
 
 static atomic_long interruptions;
@@ -956,6 +1012,7 @@ int main(void)
     tcase_add_loop_test(tc, test_long_sleeper, 0, N_WAITS);
     tcase_add_test(tc, test_partner);
     tcase_add_test(tc, test_late);
+    tcase_add_test(tc, test_affinity);
 
     tc = case_new(s, "signals");
     tcase_add_loop_test(tc, test_eintr_storm, 0, N_WAITS);
