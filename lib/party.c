@@ -49,13 +49,15 @@ void spool__select_drop_offer(struct spool_select *s, struct watch *w)
     s->n_offers--;
 }
 
-/* The first case that is on, and that has an element or has none. */
+/* The case that is on, and has an element or has none, whose turn it is: in order the lowest, otherwise the first. */
 static int find_case(const struct spool_select *s, const struct watch *w, bool has_elem)
 {
-    int i = w->first_case;
-    while (i != NONE && !(s->cases[i].on && (s->cases[i].elem != NULL) == has_elem))
-        i = s->cases[i].next_same;
-    return i;
+    int found = NONE;
+    for (int i = w->first_case; i != NONE; i = s->cases[i].next_same)
+        if (s->cases[i].on && (s->cases[i].elem != NULL) == has_elem &&
+            (found == NONE || (s->order == SPOOL_IN_ORDER && i < found)))
+            found = i;
+    return found;
 }
 
 void spool__select_update_offer(struct spool_select *s, struct watch *w)
@@ -63,11 +65,13 @@ void spool__select_update_offer(struct spool_select *s, struct watch *w)
     struct spool__offer *o = w->offer;
     if (!o)
         return;
-    int i = find_case(s, w, true);
-    bool observes = find_case(s, w, false) != NONE;
+    int i = find_case(s, w, true), observer = find_case(s, w, false);
+    /* In order, one that takes nothing goes before those that are behind it, which never happen then. */
+    if (s->order == SPOOL_IN_ORDER && observer != NONE && observer < i)
+        i = NONE;
     o->elem = i == NONE ? NULL : s->cases[i].elem;
-    if ((i != NONE) != o->can_be_taken || observes != o->observes)
-        spool__meet_set(o, i != NONE, observes);
+    if ((i != NONE) != o->can_be_taken || (observer != NONE) != o->observes)
+        spool__meet_set(o, i != NONE, observer != NONE);
 }
 
 void spool__select_list_hinted(struct spool_select *s)

@@ -126,7 +126,7 @@ void spool__select_disarm(struct spool_select *s, struct watch *w);
 void spool__select_pass_on(struct spool_select *s, struct watch *w);
 void spool__select_forget_grant(struct spool_select *s, struct watch *w);
 
-/* The other cases of its watch go before this one from now on: its offer stands for the first of them. */
+/* The other cases of its watch go before this one from now on, for the offer. */
 void spool__select_end_turn(struct spool_select *s, int index);
 
 /* Takes the case out; its result stays. */
@@ -135,7 +135,10 @@ void spool__select_drop_case(struct spool_select *s, int index);
 /* In party.c: makes an offer for a watch on a rendezvous, which needs memory and once a descriptor. Takes it back. */
 int spool__select_new_offer(struct spool_select *s, struct watch *w);
 void spool__select_drop_offer(struct spool_select *s, struct watch *w);
-/* The first case that is on and has an element is the one that the offer stands for. To be called when that changes. */
+/*
+ * The offer stands for the case that is on and has an element whose turn it is. To be called when that changes, or the
+ * select's order.
+ */
 void spool__select_update_offer(struct spool_select *s, struct watch *w);
 /*
  * Lists what others have hinted at. Opens the party; true if it has met already, otherwise it may sleep in the epoll

@@ -277,6 +277,72 @@ START_TEST(hot_channel_hides_nothing)
 }
 END_TEST
 
+static int wait_for_case(struct worker *w)
+{
+    return spool_select_wait(w->more, -1);
+}
+
+/* Which case of a select that is asleep takes what is put into its rendezvous; case i gets into got[i]. */
+static int case_met_asleep(spool_select *sel, spool_chan *chan, const uint64_t got[3])
+{
+    static uint64_t last;
+    uint64_t value = ++last;
+    struct worker w = {.more = sel};
+    worker_start(&w, wait_for_case);
+    worker_wait_asleep(&w);
+    must_be(spool_put(chan, &value), 0);
+    int index = worker_join(&w);
+    must(index >= 0 && index < 3);
+    must_be(got[index], value);
+    return index;
+}
+
+/* An open offer stands for one of its channel's cases: in order the lowest that is on, otherwise each in its turn. */
+START_TEST(offers_keep_the_order)
+{
+    spool_select *sel = select_of();
+    spool_chan *chan = chan_of(0);
+    uint64_t value = 0, got[3] = {0};
+    int taken[3] = {0};
+    for (int i = 0; i < 3; i++)
+        must_be(spool_select_get(sel, chan, &got[i]), i);
+    for (int i = 0; i < 9; i++)
+        taken[case_met_asleep(sel, chan, got)]++;
+    for (int i = 0; i < 3; i++)
+        must_be(taken[i], 3);
+    /* After so many turns, and one more, none of which counts any longer. */
+    (void)case_met_asleep(sel, chan, got);
+    must_be(spool_select_set_order(sel, SPOOL_IN_ORDER), 0);
+    for (int i = 0; i < 4; i++)
+        must_be(case_met_asleep(sel, chan, got), 0);
+    must_be(spool_select_enable(sel, 0, false), 0);
+    for (int i = 0; i < 2; i++)
+        must_be(case_met_asleep(sel, chan, got), 1);
+    must_be(spool_select_enable(sel, 0, true), 0);
+    must_be(case_met_asleep(sel, chan, got), 0);
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(case_met_asleep(sel, chan, got), 1);
+    /* Behind the others by age, before them by number. */
+    must_be(spool_select_get(sel, chan, &got[0]), 0);
+    must_be(case_met_asleep(sel, chan, got), 0);
+    /* One that takes nothing as well: who puts is left waiting, and then taken by the next. */
+    must_be(spool_select_remove(sel, 0), 0);
+    must_be(spool_select_get(sel, chan, NULL), 0);
+    struct worker w = {.more = sel}, putter = {.chan = chan, .elem = (char *)&value};
+    worker_start(&w, wait_for_case);
+    worker_wait_asleep(&w);
+    worker_start(&putter, worker_put);
+    must_be(worker_join(&w), 0);
+    worker_wait_asleep(&putter);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_enable(sel, 0, false), 0);
+    must_be(wait_ready(sel), 1);
+    must_be(worker_join(&putter), 0);
+    spool_select_free(sel);
+    retire(chan);
+}
+END_TEST
+
 /* ---- The same thing in several cases ---- */
 
 START_TEST(same_channel_got_twice)
@@ -490,6 +556,7 @@ int main(void)
     Suite *suite = suite_create("select_order");
     TCase *tc = case_new(suite, "order");
     tcase_add_loop_test(tc, in_order_takes_the_lowest, 0, FLAVOURS);
+    tcase_add_test(tc, offers_keep_the_order);
     tcase_add_loop_test(tc, fair_among_channels, 0, FLAVOURS);
     tcase_add_loop_test(tc, fair_among_channels_and_descriptors, 0, FLAVOURS);
     tcase_add_loop_test(tc, fair_among_many, 0, FLAVOURS);
