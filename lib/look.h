@@ -105,7 +105,8 @@ int spool__look_at_threads(struct spool__look *l);
 /*
  * Sets asleep_ns of the threads that were last on the processor on which the caller runs. The clock by which a scheduler
  * knows when a thread ran is its processor's own: it leaves out what the host took from a virtual machine, and with some
- * kernels interrupts, so that two of them lie as far apart as it happens. Those above do this once.
+ * kernels interrupts, so that two of them lie as far apart as it happens. A caller that has not given up its processor just
+ * before reads a time that is up to a tick old. Those above do this once.
  */
 void spool__look_at_clock(struct spool__look *l);
 

@@ -196,8 +196,6 @@ static int last_processor(pid_t pid, pid_t tid)
 void spool__look_at_clock(struct spool__look *l)
 {
     pid_t pid = spool__sys_getpid(), tid = spool__sys_gettid();
-    /* Otherwise what is read of this thread is some milliseconds old. */
-    spool__yield();
     int cpu = last_processor(pid, tid);
     int64_t now = last_ran(pid, tid);
     if (now < 0 || last_processor(pid, tid) != cpu)

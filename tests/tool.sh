@@ -31,7 +31,7 @@ says() {
     grep -Eq "$pattern" said || { echo "no line is like '$pattern'"; return 1; }
 }
 
-started=$(date +%s%N)
+read -r started _ </proc/uptime
 "$BUILD/deadlock" 300 2>/dev/null &
 hung=$!
 "$BUILD/wordserver" -p 0 -j 2 >"$tmp/listening" &
@@ -40,7 +40,7 @@ server=$!
 settle() {
     for _ in $(seq 600); do
         "$spool" dump $hung 2>/dev/null | grep -q DEADLOCK && "$spool" ps $server 2>/dev/null | grep -q 'get: counter' &&
-            { date +%s%N >settled; return; }
+            return
         sleep 0.1
     done
     echo 'they never settled'
@@ -63,16 +63,27 @@ finds_a_deadlock() {
     says 1 '^DEADLOCK' "$spool" dump $hung && says 0 '^  counter \([0-9]+\): get jobs' "$spool" dump $server
 }
 
-# The schedulers of two processors may have clocks that lie seconds apart.
+# The schedulers of two processors may have clocks that lie apart, and who looks may be on either: what is told never goes
+# back, and is never more than there has been.
 tells_how_long() {
-    sleep 2
-    for cpu in $(taskset -cp $$ | sed 's/.*: //; s/[,-]/ /g'); do
-        before=$(date +%s%N)
+    cpus=$(taskset -cp $$ | sed 's/.*: //; s/[,-]/ /g')
+    echo '0 0 0' >before
+    for cpu in $cpus $cpus; do
         taskset -c "$cpu" "$spool" dump --json $hung >said
-        after=$(date +%s%N)
-        grep -o '"asleep_ns": [0-9]*' said | awk -v n=3 -v least=$((before - $(cat settled))) -v most=$((after - started)) '
-            { print; n--; if ($2 < least / 2 || $2 > most) bad = 1 }
-            END { if (n || bad) { printf "not %.0f to %.0f, of all three, on '"$cpu"'\n", least / 2, most; exit 1 } }' || return
+        grep -o '"asleep_ns": [0-9]*' said | awk '{ printf "%s ", $2 } END { print "" }' >now
+        most=$(awk -v since="$started" '{ printf "%.0f", ($1 - since + 0.01) * 1e9 }' /proc/uptime)
+        cat before now - <<END | awk -v cpu="$cpu" '
+            NR == 1 { for (i = 1; i <= 3; i++) least[i] = $i }
+            NR == 2 { n = NF; for (i = 1; i <= NF; i++) now[i] = $i }
+            NR == 3 { most = $1 }
+            END {
+                for (i = 1; i <= 3; i++) if (n != 3 || now[i] <= least[i] || now[i] > most) bad = 1
+                if (bad) print "on " cpu ": " now[1], now[2], now[3] ", not above " least[1], least[2], least[3] " up to " most
+                exit bad
+            }' || return
+$most
+END
+        mv now before
     done
 }
 

@@ -109,7 +109,10 @@ static int explain(pid_t pid, int err, uint32_t version, char *why, size_t bytes
     return err;
 }
 
-/* Asks each processor that one of the threads was last on for the time there, and comes back. */
+/*
+ * Asks each processor that one of the threads was last on for the time there, and comes back. The yield is for the one
+ * that it is on already: a thread's own time is brought up to date when it gives up the processor.
+ */
 static void look_at_clocks(struct spool__look *l)
 {
     cpu_set_t before, asked;
@@ -118,14 +121,16 @@ static void look_at_clocks(struct spool__look *l)
     CPU_ZERO(&asked);
     for (int i = 0; i < l->n_threads; i++) {
         const struct spool__seen_thread *t = &l->threads[i];
-        if (t->asleep_ns >= 0 || t->cpu < 0 || t->cpu >= CPU_SETSIZE || CPU_ISSET(t->cpu, &asked))
+        if (t->cpu < 0 || t->cpu >= CPU_SETSIZE || CPU_ISSET(t->cpu, &asked))
             continue;
         CPU_SET(t->cpu, &asked);
         cpu_set_t there;
         CPU_ZERO(&there);
         CPU_SET(t->cpu, &there);
-        if (sched_setaffinity(0, sizeof there, &there) == 0)
-            spool__look_at_clock(l);
+        if (sched_setaffinity(0, sizeof there, &there) < 0)
+            continue;
+        (void)sched_yield();
+        spool__look_at_clock(l);
     }
     (void)sched_setaffinity(0, sizeof before, &before);
 }

@@ -446,13 +446,16 @@ static struct thread *whose(char *line, char **ret_rest)
     return t;
 }
 
-/* Of a line that has not ended: its call sleeps. */
-static void read_begun(char *line)
+/* Of a line that has not ended: whether its call is one that sleeps, which is said then. */
+static bool read_begun(char *line)
 {
     char *rest, text[640];
-    struct thread *t = whose(line, &rest);
-    if (t && tell(t, rest, text, sizeof text))
-        print_line(t, text, rest);
+    /* Before the bracket the number in front may not be whole. */
+    struct thread *t = strchr(line, '(') ? whose(line, &rest) : NULL;
+    if (!t || !tell(t, rest, text, sizeof text))
+        return false;
+    print_line(t, text, rest);
+    return true;
 }
 
 /*
@@ -517,8 +520,7 @@ static void read_lines(int in)
         struct pollfd more = {.fd = in, .events = POLLIN};
         if (len > 0 && !is_told && poll(&more, 1, SILENCE_MS) == 0) {
             buf[len] = '\0';
-            read_begun(buf);
-            is_told = true;
+            is_told = read_begun(buf);
         }
         ssize_t n = read(in, buf + len, cap - len - 1);
         if (n == 0 || (n < 0 && errno != EINTR))
