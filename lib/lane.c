@@ -11,6 +11,7 @@
 #define LONG_SLEEPS 4u
 #define PARTNER_PAUSES 1024u
 #define LATE_PAUSES 1024u
+#define ASK_EACH 256u
 #endif
 
 /*
@@ -74,8 +75,7 @@ static int ask_for_cpus(void)
     return n;
 }
 
-/* They may become fewer or more while the program runs: of a thread's waits that come to a yield, each so many-th asks. */
-#define ASK_EACH 256u
+/* They may become fewer or more while the program runs: of a thread's waits that come to a yield each ASK_EACH-th asks. */
 static _Thread_local unsigned waits_that_yield;
 
 /* is_late: this wait has slept already. */

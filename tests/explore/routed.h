@@ -71,6 +71,8 @@
 #define LONG_SLEEPS 0u
 #define PARTNER_PAUSES 0u
 #define LATE_PAUSES 0u
+/* Never: what a thread counts would be left from run to run. */
+#define ASK_EACH UINT32_MAX
 #define DOZE_TURNS 2u
 /* The second look that finds a case not to be ready arms it. */
 #define MISSES_MAX 2

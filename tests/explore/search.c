@@ -46,6 +46,7 @@ static jmp_buf driver;
 static char message[512];
 static unsigned trace_lines;
 
+static bool is_search; /* each run repeats the one before it, up to the choice that changed */
 static bool is_random;
 static uint64_t random_state;
 static uint32_t priorities[EX_THREADS], lowest_priority;
@@ -73,6 +74,10 @@ static unsigned record(unsigned n, uint32_t costs, unsigned usual)
     if (depth == CHOICES_MAX)
         ex_fail("more than %d choices", CHOICES_MAX);
     struct choice *c = &path[depth];
+    /* Otherwise something was left over from the run before, and whole parts of the search are lost. */
+    if (is_search && depth < fixed && (c->n != n || c->costs != costs || c->place != place))
+        ex_fail("the library does not repeat itself: at place %u of a run there was a choice of %u, now at %u one of %u",
+                c->place, c->n, place, n);
     c->place = place;
     if (is_given) {
         bool here = next_given < n_given && given[next_given].place == place;
@@ -416,7 +421,10 @@ struct ex_result ex_search(const struct ex_scenario *scenario, enum ex_memory me
         fixed = 0;
         do {
             r.runs++;
-            if (!run(memory, bound)) {
+            is_search = true;
+            bool is_well = run(memory, bound);
+            is_search = false;
+            if (!is_well) {
                 set_failed(&r);
                 return r;
             }
