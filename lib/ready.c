@@ -108,8 +108,6 @@ void spool__select_set_order(struct spool_select *s, enum spool_order order)
         if (s->cases[i].listed)
             spool__select_list_last(s, i);
     s->order = order;
-    for (int i = 0; i < s->n_watches; i++)
-        spool__select_update_offer(s, &s->watches[i]);
 }
 
 void spool__select_list_watch(struct spool_select *s, int watch)

@@ -380,6 +380,8 @@ int spool_select_set_order(spool_select *sel, enum spool_order order)
     if (!sel || (order != SPOOL_FAIR && order != SPOOL_IN_ORDER))
         return -EINVAL;
     spool__select_set_order(sel, order);
+    for (int i = 0; i < sel->n_watches; i++)
+        spool__select_update_offer(sel, &sel->watches[i]);
     return 0;
 }
 
