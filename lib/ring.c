@@ -10,12 +10,26 @@
 #define STATE UINT64_C(3)
 #define STEP SPOOL__RING_STEP
 
-#define NO_CELL SIZE_MAX
+/* Cells are counted from 1. */
+#define NO_CELL 0
+
+/* lib/sys.h's stand-ins may make them small. */
+#ifndef SPARE_MAX
+#define SPARE_MIN 8
+#define SPARE_MAX 64
+#define SPARE_BYTES 16384
+#endif
+
+/*
+ * From this capacity on slots keep their cells. In smaller rings a slot's line goes to the other side at once, and to
+ * swap it twice is dearer than the stack: measured, see tools/bench/TUNING.md.
+ */
+#define KEEPS_FROM 16
 
 /* For functions that get is_packed(r) as a constant: all that depends on it is then decided by the compiler. */
 #define SPECIALIZED static inline __attribute__((always_inline))
 
-/* A slot read, or to be written: word is turn | state, value is the element or its cell. */
+/* A slot read, or to be written: word is turn | state, value is the element, or the cell that is in the slot. */
 struct view {
     uint64_t word, value;
 };
@@ -42,8 +56,8 @@ static inline bool is_packed(const struct spool__ring *r)
 
 /* The cells that no slot has, behind the slots. */
 struct pool {
-    uint64_t top;   /* the top cell's number + 1, and above it the counter */
-    uint64_t fresh; /* cells never taken so far begin here */
+    uint64_t top;   /* the top cell, and above it the counter */
+    uint64_t fresh; /* cells behind this one were never taken so far */
     uint64_t links[];
 };
 
@@ -54,7 +68,7 @@ static inline struct pool *pool_of(struct spool__ring *r)
 
 static inline void *cell_at(struct spool__ring *r, size_t cell)
 {
-    return (char *)r + r->cells_at + cell * r->cell_stride;
+    return (char *)r + r->cells_at + (cell - 1) * r->cell_stride;
 }
 
 /* These get r->unit as a value: it never changes, which the compiler cannot know behind an atomic operation. */
@@ -227,26 +241,31 @@ SPECIALIZED struct place settle_head(struct spool__ring *r, bool packed, uint64_
 
 /* ---- Cells ------------------------------------------------------------------------------------------------------ */
 
+/* NO_CELL: at one moment the pool had none. */
 static size_t cell_take(struct spool__ring *r)
 {
     struct pool *pool = pool_of(r);
     uint64_t top, mask = r->unit / STEP - 1;
-    /*
-     * Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. And its
-     * last user has finished with the bytes: the counter makes sure that the swap finds what was loaded here.
-     */
-    while ((top = spool__load(&pool->top, ACQUIRE)) & mask) {
-        size_t cell = (size_t)(top & mask) - 1;
-        /* May be stale when another thread took the cell meanwhile; the counter then makes the swap fail. */
-        uint64_t below = spool__load(&pool->links[cell], RELAXED);
-        if (spool__cas(&pool->top, &top, ((top & ~mask) + mask + 1) | below, RELAXED))
-            return cell;
+    for (bool may_be_fresh = true;; may_be_fresh = false) {
+        /*
+         * Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. And its
+         * last user has finished with the bytes: the counter makes sure that the swap finds what was loaded here.
+         */
+        while ((top = spool__load(&pool->top, ACQUIRE)) & mask) {
+            size_t cell = (size_t)(top & mask);
+            /* May be stale when another thread took the cell meanwhile; the counter then makes the swap fail. */
+            uint64_t below = spool__load(&pool->links[cell - 1], RELAXED);
+            if (spool__cas(&pool->top, &top, ((top & ~mask) + mask + 1) | below, RELAXED))
+                return cell;
+        }
+        if (!may_be_fresh)
+            return NO_CELL;
+        /* Acquire: that there is none any more is known before the next look at the stack. */
+        uint64_t fresh;
+        while ((fresh = spool__load(&pool->fresh, ACQUIRE)) < r->cells)
+            if (spool__cas(&pool->fresh, &fresh, fresh + 1, RELAXED))
+                return (size_t)fresh + 1;
     }
-    uint64_t fresh = spool__load(&pool->fresh, RELAXED);
-    while (fresh < r->cells)
-        if (spool__cas(&pool->fresh, &fresh, fresh + 1, RELAXED))
-            return (size_t)fresh;
-    return NO_CELL;
 }
 
 static void cell_give(struct spool__ring *r, size_t cell)
@@ -255,9 +274,49 @@ static void cell_give(struct spool__ring *r, size_t cell)
     uint64_t mask = r->unit / STEP - 1;
     uint64_t top = spool__load(&pool->top, RELAXED);
     do
-        spool__store(&pool->links[cell], top & mask, RELAXED);
-    while (!spool__cas(&pool->top, &top, ((top & ~mask) + mask + 1) | (cell + 1), RELEASE));
+        spool__store(&pool->links[cell - 1], top & mask, RELAXED);
+    while (!spool__cas(&pool->top, &top, ((top & ~mask) + mask + 1) | cell, RELEASE));
     /* Release: this thread has finished with the bytes, and the link is written. */
+}
+
+/* The cell that the slot behind pos keeps was used by the other side last. */
+static inline void fetch_next_cell(struct spool__ring *r, uint64_t pos)
+{
+    size_t index = index_of(r->unit, pos) + 1;
+    if (index == r->capacity)
+        return;
+    struct view v = slot_load(slot_at(r, true, index), true, r->unit);
+    if (v.value != NO_CELL)
+        spool__prefetch_write(cell_at(r, v.value));
+}
+
+/* For a put at p: out of its slot, and then p is as the slot is, or from the pool. False: p has changed. */
+static bool cell_for_put(struct spool__ring *r, struct place *p, size_t *ret_cell)
+{
+    uint64_t unit = r->unit;
+    if (p->view.value == NO_CELL) {
+        *ret_cell = cell_take(r);
+        struct view now = *ret_cell == NO_CELL ? slot_load(p->slot, true, unit) : p->view;
+        return now.word == p->view.word && now.value == p->view.value;
+    }
+    struct view without = {p->view.word, NO_CELL};
+    if (!slot_swap(p->slot, true, p->view, without)) {
+        spool__back_off();
+        return false;
+    }
+    *ret_cell = (size_t)p->view.value;
+    p->view = without;
+    fetch_next_cell(r, p->pos);
+    return true;
+}
+
+/* After a get at p of what lay in its cell: back into its slot, if no put came there, or to the pool. */
+static void cell_keep(struct spool__ring *r, struct place p)
+{
+    struct view without = {turn_of(r->unit, p.pos) + r->unit, NO_CELL};
+    struct view with = {without.word, p.view.value};
+    if (!r->keeps || !slot_swap(p.slot, true, without, with))
+        cell_give(r, (size_t)p.view.value);
 }
 
 /* ---- The operations --------------------------------------------------------------------------------------------- */
@@ -278,14 +337,19 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
             break;
         }
         if (cells && cell == NO_CELL) {
-            cell = cell_take(r);
+            if (!cell_for_put(r, &p, &cell))
+                continue;
             if (cell == NO_CELL)
                 return -EAGAIN;
             memcpy(cell_at(r, cell), elem, r->elem_size);
             value = cell;
         }
-        if (slot_swap(p.slot, packed, p.view, (struct view){turn | FULL, value}))
+        if (slot_swap(p.slot, packed, p.view, (struct view){turn | FULL, value})) {
+            /* It came with a cell, and the slot had one. */
+            if (cells && p.view.value != NO_CELL)
+                cell_give(r, (size_t)p.view.value);
             return go_on(r, packed, &r->tail, &r->tail_calm, p.pos);
+        }
         spool__back_off();
     }
     if (cell != NO_CELL)
@@ -326,36 +390,33 @@ int spool__ring_put(struct spool__ring *r, const void *elem)
     return go_on(r, false, &r->tail, &r->tail_calm, p.pos);
 }
 
-/* Takes the element at head out of its slot. p: the place at head, as it was found. */
-SPECIALIZED int take(struct spool__ring *r, bool packed, uint64_t *ret_value, struct place p)
+/* Takes the element at head out of its slot: *p, the place at head as it was found, and then as it was before that. */
+SPECIALIZED int take(struct spool__ring *r, bool packed, struct place *p)
 {
     uint64_t unit = r->unit;
-    for (;; p = settle_head(r, packed, unit)) {
-        if (!(p.view.word & FULL)) {
+    for (;; *p = settle_head(r, packed, unit)) {
+        if (!(p->view.word & FULL)) {
             calm_down(r, &r->head_calm);
-            return p.view.word & CLOSED ? -EPIPE : -EAGAIN;
+            return p->view.word & CLOSED ? -EPIPE : -EAGAIN;
         }
-        struct view freed = {turn_of(unit, p.pos) + unit + (p.view.word & CLOSED), 0};
-        if (slot_swap(p.slot, packed, p.view, freed)) {
-            *ret_value = p.view.value;
-            return go_on(r, packed, &r->head, &r->head_calm, p.pos);
-        }
+        struct view freed = {turn_of(unit, p->pos) + unit + (p->view.word & CLOSED), 0};
+        if (slot_swap(p->slot, packed, p->view, freed))
+            return go_on(r, packed, &r->head, &r->head_calm, p->pos);
         spool__back_off();
     }
 }
 
 SPECIALIZED int get(struct spool__ring *r, bool packed, void *ret_elem, struct place p)
 {
-    uint64_t value;
-    int ret = take(r, packed, &value, p);
+    int ret = take(r, packed, &p);
     if (ret < 0)
         return ret;
     if (!packed || !in_cells(r->elem_size)) {
-        spool__word_to(ret_elem, value, r->elem_size);
+        spool__word_to(ret_elem, p.view.value, r->elem_size);
         return 0;
     }
-    memcpy(ret_elem, cell_at(r, (size_t)value), r->elem_size);
-    cell_give(r, (size_t)value);
+    memcpy(ret_elem, cell_at(r, (size_t)p.view.value), r->elem_size);
+    cell_keep(r, p);
     return 0;
 }
 
@@ -458,19 +519,20 @@ size_t spool__ring_len(struct spool__ring *r)
 
 void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem))
 {
-    uint64_t value;
-    while (take(r, is_packed(r), &value, settle_head(r, is_packed(r), r->unit)) == 0) {
+    bool packed = is_packed(r);
+    struct place p = settle_head(r, packed, r->unit);
+    for (; take(r, packed, &p) == 0; p = settle_head(r, packed, r->unit)) {
         if (!in_cells(r->elem_size)) {
             if (drop) {
-                _Alignas(16) unsigned char elem[sizeof value];
-                spool__word_to(elem, value, r->elem_size);
+                _Alignas(16) unsigned char elem[sizeof p.view.value];
+                spool__word_to(elem, p.view.value, r->elem_size);
                 drop(elem);
             }
             continue;
         }
         if (drop)
-            drop(cell_at(r, (size_t)value));
-        cell_give(r, (size_t)value);
+            drop(cell_at(r, (size_t)p.view.value));
+        cell_give(r, (size_t)p.view.value);
     }
 }
 
@@ -482,18 +544,19 @@ static bool lay_out(struct spool__ring *r, size_t elem_size, size_t capacity, si
     if (__builtin_mul_overflow(capacity, is_packed(r) ? 8 : 16, &part) || __builtin_add_overflow(bytes, part, &bytes))
         return false;
     if (in_cells(elem_size)) {
-        size_t spare = 16384 / elem_size;
-        spare = spare < 8 ? 8 : spare > 64 ? 64 : spare;
+        size_t spare = SPARE_BYTES / elem_size;
+        spare = spare < SPARE_MIN ? SPARE_MIN : spare > SPARE_MAX ? SPARE_MAX : spare;
         if (__builtin_add_overflow(capacity, spare, &r->cells) || r->cells > SIZE_MAX / 32 ||
             __builtin_add_overflow(elem_size, 15, &r->cell_stride))
             return false;
-        /* One number more than there are cells: the stack's 0 stands for none. Their links can be counted. */
+        /* One number more than there are cells, for none. Their links can be counted. */
         indices = r->cells + 1;
         r->pool_at = (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
         bytes = r->pool_at + sizeof(struct pool) + r->cells * sizeof(uint64_t);
         bytes = (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
         r->cells_at = bytes;
         r->cell_stride &= ~(size_t)15;
+        r->keeps = capacity >= KEEPS_FROM;
         if (__builtin_mul_overflow(r->cells, r->cell_stride, &part) || __builtin_add_overflow(bytes, part, &bytes))
             return false;
     }
@@ -533,4 +596,18 @@ void spool__ring_set_turn(struct spool__ring *r, uint64_t turn)
     for (size_t i = 0; i < r->capacity; i++)
         *slot_at(r, is_packed(r), i) = turn * r->unit;
     r->tail = r->head = turn * r->unit;
+}
+
+size_t spool__ring_cells_at_rest(struct spool__ring *r)
+{
+    if (!in_cells(r->elem_size))
+        return 0;
+    struct pool *pool = pool_of(r);
+    size_t n = r->cells - (size_t)spool__load(&pool->fresh, RELAXED);
+    for (size_t i = 0; i < r->capacity; i++)
+        n += slot_load(slot_at(r, true, i), true, r->unit).value != NO_CELL;
+    uint64_t cell = spool__load(&pool->top, RELAXED) & (r->unit / STEP - 1);
+    for (; cell != NO_CELL && n <= r->cells; n++)
+        cell = spool__load(&pool->links[cell - 1], RELAXED);
+    return n;
 }

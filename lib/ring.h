@@ -27,8 +27,11 @@
  *
  * Elements of up to 8 bytes lie in the slot beside its word, and 16 bytes are swapped. Larger ones, and all where the
  * processor cannot swap 16 bytes, lie in *cells*; the slot is then a single word with the cell's number in its middle
- * bits. Free cells form a stack (R. K. Treiber, 1986) with a counter against reuse. There are more cells than slots, so
- * that threads stopped with a cell in hand take no room from others, up to that many; each further one keeps one.
+ * bits. There are more cells than slots, so that threads stopped with a cell in hand take no room from others, up to
+ * that many; each further one keeps one. Free cells form a stack (R. K. Treiber, 1986) with a counter against reuse, on
+ * whose line each operation would wait for the one before. So in all but small rings a slot keeps its cell: who has
+ * copied an element out swaps its cell back into the slot, free as that is, and who puts there next swaps it out again,
+ * to fill it. Only cells of those who find the slot used by then go by way of the stack.
  *
  * The last change that an operation makes for others to act upon is the swap, a read-modify-write; the hint that is
  * stored after it does not matter, so no wake waits for it.
@@ -37,7 +40,8 @@
  * swap of a slot holds up the processor until its line is there. But a side that lately found no room, or no element,
  * is on the heels of the other and would take away the lines that that is about to use: it does not, for a while.
  *
- * The ring holds offsets and words, no pointers, and knows nothing of waiting. Its model is tests/models/ring.pml.
+ * The ring holds offsets and words, no pointers, and knows nothing of waiting. Its models are tests/models/ring.pml and,
+ * of the cells, cells.pml.
  */
 
 #define SPOOL_CACHE_LINE 64
@@ -57,6 +61,7 @@ struct spool__ring {
     size_t elem_size;
     size_t pool_at, cells_at; /* offsets from the ring */
     size_t cells, cell_stride;
+    bool keeps; /* slots keep their cells */
     uint32_t ahead, calm; /* how many lines are fetched ahead, and what the above begin at; 0 in small rings */
 };
 
@@ -70,6 +75,8 @@ void spool__ring_init(struct spool__ring *r, size_t elem_size, size_t capacity);
 size_t spool__ring_slot_bytes(size_t elem_size);
 /* For tests: lets an unused ring begin at another turn, so that its words soon wrap. */
 void spool__ring_set_turn(struct spool__ring *r, uint64_t turn);
+/* For tests: cells that are in nobody's hands, while nobody is inside. All of them, unless a thread never came back. */
+size_t spool__ring_cells_at_rest(struct spool__ring *r);
 
 /* 0; -EAGAIN full (or every spare cell is in somebody's hands); -EPIPE closed. Never block, make no system call. */
 int spool__ring_put(struct spool__ring *r, const void *elem);

@@ -8,7 +8,7 @@
 
 #define ROUNDS 12
 
-static const size_t capacities[] = {1, 2, 3, 4, 5, 1000};
+static const size_t capacities[] = {1, 2, 3, 4, 5, 16, 17, 1000};
 static const size_t sizes[] = {0, 1, 3, 4, 7, 8, 9, 24};
 #define SIZES (int)(sizeof(sizes) / sizeof(*sizes))
 
@@ -187,6 +187,64 @@ START_TEST(test_helps_lagging_ends)
 }
 END_TEST
 
+static bool has_cell(const struct spool__ring *r, size_t index)
+{
+    return ((const uint64_t *)(const void *)(r + 1))[index] & (r->unit - 1) & ~UINT64_C(3);
+}
+
+/* As if threads had stopped with all cells that were never taken in their hands. */
+static void hold_fresh_cells(struct spool__ring *r)
+{
+    ((uint64_t *)(void *)((char *)r + r->pool_at))[1] = r->cells;
+}
+
+/* From 16 slots on each keeps its cell from its first turn on; those of a smaller ring have none while they are free. */
+START_TEST(test_cells)
+{
+    static const size_t around[] = {1, 15, 16, 1000};
+
+    for (size_t c = 0; c < sizeof(around) / sizeof(*around); c++) {
+        size_t capacity = around[c];
+        bool keeps = capacity >= 16;
+        struct spool__ring *r = ring_new(24, capacity);
+        unsigned char elem[64];
+        uint64_t next = 1;
+
+        must_be(r->keeps, keeps);
+        for (size_t i = 0; i < 3 * capacity; i++) {
+            must_be(has_cell(r, i % capacity), keeps && i >= capacity);
+            elem_fill(elem, 24, i);
+            must_be(spool__ring_put(r, elem), 0);
+            must_be(spool__ring_cells_at_rest(r), r->cells);
+            must(has_cell(r, i % capacity));
+            must_be(spool__ring_get(r, elem), 0);
+            must(elem_is(elem, 24, i));
+            must_be(has_cell(r, i % capacity), keeps);
+            must_be(spool__ring_cells_at_rest(r), r->cells);
+        }
+        for (int i = 0; i < ROUNDS; i++)
+            check_round(r, 24, &next);
+        must_be(spool__ring_cells_at_rest(r), r->cells);
+        /* A slot that keeps one needs no other, whoever has those. */
+        if (keeps) {
+            hold_fresh_cells(r);
+            must_be(spool__ring_cells_at_rest(r), capacity);
+            for (int i = 0; i < ROUNDS; i++)
+                check_round(r, 24, &next);
+            must_be(spool__ring_cells_at_rest(r), capacity);
+        }
+        free(r);
+        /* Nobody had one, and nobody will. */
+        r = ring_new(24, capacity);
+        hold_fresh_cells(r);
+        must_be(spool__ring_cells_at_rest(r), 0);
+        must_be(spool__ring_put(r, elem), -EAGAIN);
+        must_be(spool__ring_len(r), 0);
+        free(r);
+    }
+}
+END_TEST
+
 struct crowd {
     struct spool__ring *ring;
     size_t size;
@@ -234,7 +292,6 @@ static int crowd_get(struct worker *w)
     return 0;
 }
 
-/* Two putters and two getters over the wrap: each element once, in order for each putter. */
 /* Large is a ring of 8 lines, of 4 slots where those have two words and of 8 where they have one. */
 static size_t lines_of(const struct spool__ring *r)
 {
@@ -296,15 +353,18 @@ START_TEST(test_calm)
 }
 END_TEST
 
+/* Two putters and two getters over the wrap: each element once, in order for each putter; and each cell comes back. */
 START_TEST(test_crowd_over_wrap)
 {
-    for (size_t c = 0; c < 3; c++) {
+    static const size_t crowded[] = {1, 2, 3, 16, 64};
+
+    for (size_t c = 0; c < sizeof(crowded) / sizeof(*crowded); c++) {
         for (size_t size = 8; size <= 24; size += 16) {
-            struct crowd all = {.ring = ring_new(size, capacities[c]), .size = size, .each = scaled(20000), .putters = 2};
+            struct crowd all = {.ring = ring_new(size, crowded[c]), .size = size, .each = scaled(20000), .putters = 2};
             struct worker w[4];
             uint64_t total = 2 * all.each;
 
-            spool__ring_set_turn(all.ring, turn_before(all.ring, 2) - all.each / capacities[c]);
+            spool__ring_set_turn(all.ring, turn_before(all.ring, 2) - all.each / crowded[c]);
             memset(w, 0, sizeof(w));
             for (size_t i = 0; i < 4; i++) {
                 w[i].more = &all;
@@ -316,6 +376,7 @@ START_TEST(test_crowd_over_wrap)
             must_be(atomic_load(&all.got), total);
             must_be(atomic_load(&all.sum), total * (total - 1) / 2);
             must_be(spool__ring_len(all.ring), 0);
+            must_be(spool__ring_cells_at_rest(all.ring), all.ring->cells);
             free(all.ring);
         }
     }
@@ -330,6 +391,7 @@ int main(void)
     tcase_add_loop_test(tc, test_wrap, 0, 3);
     tcase_add_loop_test(tc, test_close_everywhere, 0, SIZES);
     tcase_add_test(tc, test_positions);
+    tcase_add_test(tc, test_cells);
     tcase_add_test(tc, test_tight);
     tcase_add_test(tc, test_calm);
     tcase_add_test(tc, test_helps_lagging_ends);

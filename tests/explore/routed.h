@@ -86,6 +86,10 @@
 #define LARGE_SLOTS 3
 #define LARGE_FROM 640u
 #define RECORDS 1
+/* As few as three threads need, each in the midst of one operation. */
+#define SPARE_BYTES 0
+#define SPARE_MIN 2
+#define SPARE_MAX 2
 
 #define spool__pause() ex_yield()
 #define spool__back_off() ((void)0)

@@ -52,6 +52,11 @@ void set_turn(int chan, uint64_t turn)
     spool__ring_set_turn(&spool__chan_lane(chans[chan], SPOOL__GET)->ring, turn);
 }
 
+void keep_cells(int chan)
+{
+    spool__chan_lane(chans[chan], SPOOL__GET)->ring.keeps = true;
+}
+
 void set_gate_versions(int chan)
 {
     for (int side = 0; side < 2; side++) {
@@ -202,10 +207,23 @@ static void check_gates(int chan)
     }
 }
 
+/* Then also each of a ring's cells is in a slot or in the pool. */
+static void check_cells(int chan)
+{
+    struct spool__lane *lane = spool__chan_lane(chans[chan], SPOOL__GET);
+    if (lane->flavour != SPOOL__RING)
+        return;
+    size_t n = spool__ring_cells_at_rest(&lane->ring);
+    if (n != lane->ring.cells)
+        ex_fail("of %zu cells there are %zu", lane->ring.cells, n);
+}
+
 void done(int chan)
 {
-    if (ex_self == 0 && !ex_is_stopped())
+    if (ex_self == 0 && !ex_is_stopped()) {
         check_gates(chan);
+        check_cells(chan);
+    }
     spool_unref(chans[chan]);
 }
 

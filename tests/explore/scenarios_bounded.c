@@ -22,7 +22,7 @@ static void ring_wraps_64(void)
 static void ring_cells_wrap_64(void)
 {
     chan_new(0, 16, 1);
-    set_turn(0, UINT64_MAX / 64);
+    set_turn(0, UINT64_MAX);
 }
 static void gates_wrap(void)
 {
@@ -114,6 +114,28 @@ static void ring_2_cells(void)
 {
     chan_new(0, 16, 2);
 }
+/* Each slot keeps a cell; the next put is into the first. */
+static void use_both_slots(void)
+{
+    for (int i = 0; i < 2; i++) {
+        (void)put(0, 7);
+        (void)get(0);
+    }
+}
+static void ring_kept(void)
+{
+    ring_2_cells();
+    keep_cells(0);
+    use_both_slots();
+}
+/* The next turn is at the wrap. */
+static void ring_kept_wraps(void)
+{
+    ring_2_cells();
+    keep_cells(0);
+    set_turn(0, UINT64_MAX - 1);
+    use_both_slots();
+}
 static void ring_half_cells(void)
 {
     ring_2_cells();
@@ -181,6 +203,18 @@ const struct ex_scenario ex_bounded[] = {
     {"ring-len", "len beside a get and a put", ring_half, {look_at_len, get_then_put}, drain_all, 0, {3, 3, 2}},
     {"ring-cells-again", "a cell comes back while another thread takes it",
      cells_used, {tries_1_4, put_two_get_one}, drain_all, 0, {3, 2, 2}},
+    {"ring-kept", "slots that keep cells, two putters, a getter",
+     ring_kept, {put_1_2, put_3, get_three}, drain_all, 0, {1, 1, 1}},
+    {"ring-kept-2g", "slots that keep cells, two getters, a putter",
+     ring_kept, {put_1_2, get_one, get_one}, drain_all, 0, {2, 1, 1}},
+    {"ring-kept-try", "slots that keep cells, tries on both sides",
+     ring_kept, {tries_1_2, tries_3_4, try_gets}, drain_all, 0, {2, 2, 2}},
+    {"ring-kept-wrap", "slots that keep cells, positions around 2^64",
+     ring_kept_wraps, {tries_1_2, tries_3_4, try_gets}, drain_all, 0, {2, 2, 1}},
+    {"ring-kept-close", "slots that keep cells, tries beside a close",
+     ring_kept, {tries_1_2, try_gets, close_it}, drain_all, 0, {2, 2, 1}},
+    {"ring-kept-exchange", "slots that keep cells, two threads put and get",
+     ring_kept, {put_then_get, put_6_then_get}, drain_all, 0, {3, 3, 2}},
     {"ring-leaves", "who leaves the waiting takes the grant of the element behind the one it has, and hands it on",
      ring_2, {get_one, get_one, put_quietly_then_put}, drain_all, 0, {2, 2, 2}},
     {"ring-batch", "put_many of 3 into capacity 1, a getter",
@@ -210,6 +244,8 @@ const struct ex_scenario ex_bounded[] = {
      ring_half, {put_1, len_then_try_get, try_get_one}, drain_all, 0, {2, 2, 2}},
     {"ring-note", "what was done before a put", ring_1, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
     {"ring-note-cells", "the same, with cells", ring_1_cells, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
+    {"ring-note-kept", "the same, with slots that keep cells",
+     ring_kept, {note_then_put, get_then_read}, drain_all, 0, {3, 3, 2}},
     {"ring-note-close", "what was done before a close",
      ring_1, {note_then_close, gets_until_closed_then_read, look_then_read}, drain_all, 0, {2, 2, 2}},
     {"ring-note-close-put", "the same, for who puts",
@@ -220,6 +256,8 @@ const struct ex_scenario ex_bounded[] = {
      ring_1, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, use_what_is_left, EX_STOPS, {2, 2, 2}},
     {"ring-cells-stop", "the same with cells",
      ring_1_cells, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, use_what_is_left, EX_STOPS, {2, 2, 2}},
+    {"ring-kept-stop", "the same with slots that keep cells",
+     ring_kept, {try_put_1_then_get, tries_2_3_then_gets, try_gets}, use_what_is_left, EX_STOPS, {2, 2, 2}},
     {"ring-stop-full", "who fills a ring and stops leaves nobody asleep beside the next putter",
      ring_1, {put_1, put_2, get_one}, drain_what_is_left, EX_STOPS, {2, 2, 2}},
     {"ring-stop-full-poll", "the same beside a stranger that polls until it can put",

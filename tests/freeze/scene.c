@@ -20,7 +20,7 @@ static const struct chan_kind kinds[] = {
     {"1x8", 8, 1, false},
     {"4x8", 8, 4, false},
     {"1x24", 24, 1, false},
-    {"4x24", 24, 4, false},
+    {"16x24", 24, 16, false}, /* slots keep their cells */
     {"ux8", 8, SPOOL_UNBOUNDED, false},
     {"ux24", 24, SPOOL_UNBOUNDED, false},
     {"3x8", 8, 3, false},
