@@ -607,7 +607,7 @@ size_t spool__ring_cells_at_rest(struct spool__ring *r)
     for (size_t i = 0; i < r->capacity; i++)
         n += slot_load(slot_at(r, true, i), true, r->unit).value != NO_CELL;
     uint64_t cell = spool__load(&pool->top, RELAXED) & (r->unit / STEP - 1);
-    for (; cell != NO_CELL && n <= r->cells; n++)
+    for (; cell != NO_CELL; n++)
         cell = spool__load(&pool->links[cell - 1], RELAXED);
     return n;
 }
