@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "go.h"
+#include "lock.h"
 #include "registry.h"
 
 /* Finished threads wait this long for another function, and no more than so many at a time. */
@@ -13,7 +14,7 @@
 #define COMM_BYTES 16
 
 /* Guards the list, the counts, core->worker and names. Held for a few instructions, never around a user's function. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct spool__lock lock;
 static struct spool__worker *idle;
 static unsigned n_idle;
 static unsigned n_running;
@@ -40,24 +41,41 @@ static void take_name(struct spool__core *core)
     (void)pthread_setname_np(core->worker->thread, comm);
 }
 
-/* After the function returned, or while the thread exits from within it. */
-static void finish_job(void *arg)
+/* Called with the lock held, which it gives up: one runs no more. */
+static void unlock_one_less(void)
 {
-    struct spool__worker *w = arg;
-    self = NULL;
-    (void)spool_close(w->self);
-    (void)pthread_mutex_lock(&lock);
-    w->self->core->worker = NULL;
-    (void)pthread_mutex_unlock(&lock);
-    (void)spool_unref(w->self);
-    w->self = NULL;
-    (void)pthread_mutex_lock(&lock);
     bool tell = --n_running == 0 && n_waiting > 0;
     if (tell)
         (void)spool__add(&spool__go_rest, 1, RELEASE);
-    (void)pthread_mutex_unlock(&lock);
+    spool__unlock(&lock);
     if (tell)
         (void)spool__sys_futex_wake(&spool__go_rest, INT_MAX);
+}
+
+/*
+ * After the function returned, or while the thread exits from within it. True: it is idle from now on. Who sees the
+ * channel closed often has another function at once, so not much comes between that and this. But the last reference
+ * may call what the user has for elements that are left, for which no function must wait.
+ */
+static bool finish_job(struct spool__worker *w, bool goes_on)
+{
+    self = NULL;
+    spool__lock(&lock);
+    w->self->core->worker = NULL;
+    spool__unlock(&lock);
+    (void)spool_close(w->self);
+    (void)spool_unref(w->self);
+    w->self = NULL;
+    spool__store(&w->state, SPOOL__NO_JOB, RELAXED);
+    spool__lock(&lock);
+    bool is_idle = goes_on && n_idle < IDLE_MAX;
+    if (is_idle) {
+        w->next_idle = idle;
+        idle = w;
+        n_idle++;
+    }
+    unlock_one_less();
+    return is_idle;
 }
 
 static void free_worker(struct spool__worker *w)
@@ -68,18 +86,19 @@ static void free_worker(struct spool__worker *w)
 
 static void exit_job(void *arg)
 {
-    finish_job(arg);
+    (void)finish_job(arg, false);
     free_worker(arg);
 }
 
-static void do_job(struct spool__worker *w)
+/* True: it is idle. */
+static bool do_job(struct spool__worker *w)
 {
     sigset_t all;
-    (void)pthread_mutex_lock(&lock);
+    spool__lock(&lock);
     w->thread = pthread_self();
     w->self->core->worker = w;
     take_name(w->self->core);
-    (void)pthread_mutex_unlock(&lock);
+    spool__unlock(&lock);
     self = w->self;
     (void)pthread_sigmask(SIG_SETMASK, &w->mask, NULL);
     /* The function may leave by pthread_exit or be cancelled; the worker goes with its thread then. */
@@ -88,7 +107,7 @@ static void do_job(struct spool__worker *w)
     pthread_cleanup_pop(0);
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
-    finish_job(w);
+    return finish_job(w, true);
 }
 
 /* Waits for a job; false if none came and the worker is out of the list. */
@@ -108,7 +127,7 @@ static bool await_job(struct spool__worker *w)
             deadline = spool__deadline(IDLE_NS);
         if (spool__sys_futex_wait(&w->state, SPOOL__SLEEPS, deadline) != -ETIMEDOUT)
             continue;
-        (void)pthread_mutex_lock(&lock);
+        spool__lock(&lock);
         struct spool__worker **at = &idle;
         while (*at && *at != w)
             at = &(*at)->next_idle;
@@ -117,7 +136,7 @@ static bool await_job(struct spool__worker *w)
             *at = w->next_idle;
             n_idle--;
         }
-        (void)pthread_mutex_unlock(&lock);
+        spool__unlock(&lock);
         if (gone)
             return false;
         deadline = INT64_MAX;
@@ -125,42 +144,29 @@ static bool await_job(struct spool__worker *w)
     return true;
 }
 
-static bool go_idle(struct spool__worker *w)
-{
-    spool__store(&w->state, SPOOL__NO_JOB, RELAXED);
-    (void)pthread_mutex_lock(&lock);
-    bool room = n_idle < IDLE_MAX;
-    if (room) {
-        w->next_idle = idle;
-        idle = w;
-        n_idle++;
-    }
-    (void)pthread_mutex_unlock(&lock);
-    return room;
-}
-
 static void *worker_main(void *arg)
 {
     struct spool__worker *w = arg;
-    do {
-        if (!await_job(w))
-            break;
-        do_job(w);
-    } while (go_idle(w));
+    while (await_job(w) && do_job(w))
+        ;
     free_worker(w);
     return NULL;
 }
 
-static struct spool__worker *take_idle(void)
+/* One more runs: its number, and the thread for it, or NULL. */
+static unsigned start_one(struct spool__worker **ret)
 {
-    (void)pthread_mutex_lock(&lock);
+    spool__lock(&lock);
     struct spool__worker *w = idle;
     if (w) {
         idle = w->next_idle;
         n_idle--;
     }
-    (void)pthread_mutex_unlock(&lock);
-    return w;
+    n_running++;
+    unsigned number = ++n_started;
+    spool__unlock(&lock);
+    *ret = w;
+    return number;
 }
 
 /* A thread that waits for its first job, with all signals blocked: it must not run handlers in between. */
@@ -193,13 +199,13 @@ static int new_worker(struct spool__worker **ret)
 static void before_fork(void)
 {
     if (n_before_fork++ == 0)
-        (void)pthread_mutex_lock(&lock);
+        spool__lock(&lock);
 }
 
 static void after_fork_parent(void)
 {
     if (--n_before_fork == 0)
-        (void)pthread_mutex_unlock(&lock);
+        spool__unlock(&lock);
 }
 
 /* Only the thread that forked is in the child. */
@@ -240,12 +246,12 @@ void spool__core_set_name(struct spool__core *core, const char *name, size_t len
 {
     /* If there is no memory for it, a child is as it would be without: it may find the lock held. */
     (void)need_care_for_fork();
-    (void)pthread_mutex_lock(&lock);
+    spool__lock(&lock);
     memcpy(core->name, name, len);
     core->name[len] = '\0';
     if (core->worker)
         take_name(core);
-    (void)pthread_mutex_unlock(&lock);
+    spool__unlock(&lock);
 }
 
 int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_size, size_t capacity)
@@ -258,10 +264,13 @@ int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_siz
         r = spool__pair_new(&outer, &inner, elem_size, capacity, __builtin_return_address(0));
     if (r < 0)
         return r;
-    struct spool__worker *w = take_idle();
+    struct spool__worker *w;
+    unsigned number = start_one(&w);
     if (!w) {
         r = new_worker(&w);
         if (r < 0) {
+            spool__lock(&lock);
+            unlock_one_less();
             (void)spool_unref(outer);
             (void)spool_unref(inner);
             return r;
@@ -271,10 +280,7 @@ int spool_go(spool_chan **ret, void (*fn)(void *arg), void *arg, size_t elem_siz
     w->fn = fn;
     w->arg = arg;
     w->self = inner;
-    (void)pthread_mutex_lock(&lock);
-    n_running++;
-    (void)snprintf(inner->core->name, sizeof inner->core->name, "go-%u", ++n_started);
-    (void)pthread_mutex_unlock(&lock);
+    (void)snprintf(inner->core->name, sizeof inner->core->name, "go-%u", number);
     *ret = outer;
     /* Release: the job, and *ret, which the function may look at. */
     if (spool__swap(&w->state, (uint32_t)SPOOL__JOB, RELEASE) == SPOOL__SLEEPS)
@@ -288,7 +294,7 @@ int spool_go_wait(int64_t timeout_ns)
         return -EDEADLK;
     int64_t deadline = timeout_ns == 0 ? 0 : spool__deadline(timeout_ns);
     int r = 0;
-    (void)pthread_mutex_lock(&lock);
+    spool__lock(&lock);
     n_waiting++;
     while (n_running > 0 && r != -ETIMEDOUT) {
         if (timeout_ns == 0) {
@@ -296,13 +302,13 @@ int spool_go_wait(int64_t timeout_ns)
             break;
         }
         uint32_t seen = spool__load(&spool__go_rest, RELAXED);
-        (void)pthread_mutex_unlock(&lock);
+        spool__unlock(&lock);
         r = spool__sys_futex_wait(&spool__go_rest, seen, deadline);
-        (void)pthread_mutex_lock(&lock);
+        spool__lock(&lock);
     }
     if (n_running == 0)
         r = 0;
     n_waiting--;
-    (void)pthread_mutex_unlock(&lock);
+    spool__unlock(&lock);
     return r == -EAGAIN || r == -ETIMEDOUT ? r : 0;
 }

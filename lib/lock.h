@@ -5,7 +5,7 @@
 #include "sys.h"
 
 /*
- * A lock for the places that are not promised to be lock-free: the rendezvous, and channels over kernel objects. It
+ * A lock for the places that are not promised to be lock-free: the rendezvous, channels over kernel objects, threads. It
  * spins as puts and gets do, then sleeps. Zero is unlocked. (U. Drepper, "Futexes are tricky", 2011, mutex 2.)
  */
 struct spool__lock {
