@@ -54,6 +54,18 @@ static inline bool is_packed(const struct spool__ring *r)
 #endif
 }
 
+/* packed: is_packed(r). With 16 bytes to swap only cells are packed, and the compiler knows it. */
+SPECIALIZED bool has_cells(const struct spool__ring *r, bool packed)
+{
+#ifdef SPOOL_CAS16
+    (void)r;
+    return packed;
+#else
+    (void)packed;
+    return in_cells(r->elem_size);
+#endif
+}
+
 /* The cells that no slot has, behind the slots. */
 struct pool {
     uint64_t top;   /* the top cell, and above it the counter */
@@ -324,7 +336,7 @@ static void cell_keep(struct spool__ring *r, struct place p)
 /* p: the place at tail, as it was found. */
 SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct place p)
 {
-    bool cells = packed && in_cells(r->elem_size);
+    bool cells = has_cells(r, packed);
     uint64_t unit = r->unit;
     size_t cell = NO_CELL;
     uint64_t value = cells ? 0 : spool__word_from(elem, r->elem_size);
@@ -411,7 +423,7 @@ SPECIALIZED int get(struct spool__ring *r, bool packed, void *ret_elem, struct p
     int ret = take(r, packed, &p);
     if (ret < 0)
         return ret;
-    if (!packed || !in_cells(r->elem_size)) {
+    if (!has_cells(r, packed)) {
         spool__word_to(ret_elem, p.view.value, r->elem_size);
         return 0;
     }
@@ -522,7 +534,7 @@ void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem))
     bool packed = is_packed(r);
     struct place p = settle_head(r, packed, r->unit);
     for (; take(r, packed, &p) == 0; p = settle_head(r, packed, r->unit)) {
-        if (!in_cells(r->elem_size)) {
+        if (!has_cells(r, packed)) {
             if (drop) {
                 _Alignas(16) unsigned char elem[sizeof p.view.value];
                 spool__word_to(elem, p.view.value, r->elem_size);
