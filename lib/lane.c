@@ -12,6 +12,7 @@
 #define PARTNER_PAUSES 1024u
 #define LATE_PAUSES 1024u
 #define ASK_EACH 256u
+#define YIELDED_MAX 64u
 #endif
 
 /*
@@ -78,19 +79,42 @@ static int ask_for_cpus(void)
 /* They may become fewer or more while the program runs: of a thread's waits that come to a yield each ASK_EACH-th asks. */
 static _Thread_local unsigned waits_that_yield;
 
+/*
+ * Threads that wait for each other on one processor may go on so for long by yields, at a change of threads each, beside
+ * another processor that is idle: nobody is woken, which is when the scheduler would choose that one. So after this many
+ * waits in a row that were over with a yield, a thread sleeps.
+ */
+static _Thread_local struct {
+    unsigned n;
+    bool now; /* the last thing that it did in a wait */
+} yielded;
+
+static bool yields_for_long(void)
+{
+    yielded.n = yielded.now ? yielded.n + 1 : 0;
+    yielded.now = false;
+    if (yielded.n < YIELDED_MAX)
+        return false;
+    yielded.n = 0;
+    return true;
+}
+
 /* is_late: this wait has slept already. */
 static bool spin(unsigned *turns, unsigned pauses, bool is_late)
 {
     int n = spool__load(&cpus, RELAXED);
     if (n == 0)
         n = ask_for_cpus();
-    if (*turns == 0 && !is_late && sleeps_at_once())
+    bool begins = *turns == 0 && !is_late;
+    if (begins && ((yields_for_long() && n > 1 && pauses == SPIN_PAUSES) || sleeps_at_once()))
         *turns = pauses + SPIN_YIELDS;
     else if (*turns < pauses && n < 2)
         *turns = pauses;
     /* More, if a signal handler that waited for a partner meanwhile has made them fewer. */
-    if (*turns >= pauses + SPIN_YIELDS)
+    if (*turns >= pauses + SPIN_YIELDS) {
+        yielded.now = false;
         return !gives_up();
+    }
     if ((*turns)++ < pauses) {
         spool__pause();
         return true;
@@ -98,6 +122,7 @@ static bool spin(unsigned *turns, unsigned pauses, bool is_late)
     if (*turns == pauses + 1 && ++waits_that_yield % ASK_EACH == 0)
         (void)ask_for_cpus();
     int64_t begin = spool__sys_now();
+    yielded.now = true;
     spool__yield();
     if (spool__sys_now() - begin > YIELD_MAX_NS) {
         spool__store(&dear_for, DEAR_FOR, RELAXED);

@@ -370,6 +370,43 @@ START_TEST(test_affinity)
 }
 END_TEST
 
+/* A wait that is over after so many turns; how many there were, if it sleeps before. */
+static unsigned wait_for_turns(unsigned most)
+{
+    unsigned turns = 0, n = 0;
+
+    while (n < most && spool__spin(&turns))
+        n++;
+    return n;
+}
+
+/* After 64 waits in a row that were over with a yield a thread sleeps at once, so that it may be woken elsewhere. */
+START_TEST(test_moves)
+{
+    cpu_set_t cpus;
+
+    must_be(sched_getaffinity(0, sizeof cpus, &cpus), 0);
+    if (CPU_COUNT(&cpus) < 2) {
+        skip("moves", "there is only one processor");
+        return;
+    }
+    clock_stands = now_ns();
+    must_be(turns_of_wait(), 84);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 64; i++)
+            must_be(wait_for_turns(65 + i % 20), 65 + i % 20);
+        must_be(wait_for_turns(1), 0);
+        must_be(turns_of_wait(), 84);
+    }
+    /* One that was over before, or slept, breaks the row. */
+    for (int i = 0; i < 200; i++)
+        must_be(wait_for_turns(i % 63 == 0 ? 64 : 65), i % 63 == 0 ? 64 : 65);
+    for (int i = 0; i < 200; i++)
+        must_be(wait_for_turns(i % 63 == 0 ? 1000 : 65), i % 63 == 0 ? 84 : 65);
+    clock_stands = 0;
+}
+END_TEST
+
 /* ---- Interruptions -------------------------------------------------------------------------------------------- */
 
 static atomic_long interruptions;
@@ -1013,6 +1050,7 @@ int main(void)
     tcase_add_test(tc, test_partner);
     tcase_add_test(tc, test_late);
     tcase_add_test(tc, test_affinity);
+    tcase_add_test(tc, test_moves);
 
     tc = case_new(s, "signals");
     tcase_add_loop_test(tc, test_eintr_storm, 0, N_WAITS);

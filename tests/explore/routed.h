@@ -73,6 +73,7 @@
 #define LATE_PAUSES 0u
 /* Never: what a thread counts would be left from run to run. */
 #define ASK_EACH UINT32_MAX
+#define YIELDED_MAX UINT32_MAX
 #define DOZE_TURNS 2u
 /* The second look that finds a case not to be ready arms it. */
 #define MISSES_MAX 2
