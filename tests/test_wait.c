@@ -380,13 +380,17 @@ static unsigned wait_for_turns(unsigned most)
     return n;
 }
 
-/* After 64 waits in a row that were over with a yield a thread sleeps at once, so that it may be woken elsewhere. */
+/*
+ * After 64 waits in a row that were over with a yield a thread sleeps at once, so that it may be woken elsewhere. Not if
+ * there is no other processor, and not for a partner.
+ */
 START_TEST(test_moves)
 {
-    cpu_set_t cpus;
+    cpu_set_t all, one;
+    int cpu = 0;
 
-    must_be(sched_getaffinity(0, sizeof cpus, &cpus), 0);
-    if (CPU_COUNT(&cpus) < 2) {
+    must_be(sched_getaffinity(0, sizeof all, &all), 0);
+    if (CPU_COUNT(&all) < 2) {
         skip("moves", "there is only one processor");
         return;
     }
@@ -403,6 +407,21 @@ START_TEST(test_moves)
         must_be(wait_for_turns(i % 63 == 0 ? 64 : 65), i % 63 == 0 ? 64 : 65);
     for (int i = 0; i < 200; i++)
         must_be(wait_for_turns(i % 63 == 0 ? 1000 : 65), i % 63 == 0 ? 84 : 65);
+    for (int i = 0; i < 200; i++) {
+        unsigned turns = 0, n = 0;
+
+        while (n < 1025 && spool__spin_for_partner(&turns))
+            n++;
+        must_be(n, 1025);
+    }
+    while (!CPU_ISSET(cpu, &all))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    must_be(sched_setaffinity(0, sizeof one, &one), 0);
+    must(waits_until(20) <= 256);
+    for (int i = 0; i < 200; i++)
+        must_be(wait_for_turns(1), 1);
     clock_stands = 0;
 }
 END_TEST
