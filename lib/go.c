@@ -66,6 +66,7 @@ static bool finish_job(struct spool__worker *w, bool goes_on)
     (void)spool_close(w->self);
     (void)spool_unref(w->self);
     w->self = NULL;
+    /* Seen by who gives it a job, as he takes it out of the list, under the lock. */
     spool__store(&w->state, SPOOL__NO_JOB, RELAXED);
     spool__lock(&lock);
     bool is_idle = goes_on && n_idle < IDLE_MAX;

@@ -127,7 +127,10 @@ SPECIALIZED bool slot_swap(uint64_t *slot, bool packed, struct view old, struct 
     (void)packed;
 #endif
     uint64_t expected = old.word | old.value * STEP;
-    /* Release: the cell was filled before. Acquire: after a get takes the word, it reads what that put wrote. */
+    /*
+     * Release: the cell was filled, or what lay in it copied out, before; pairs with the acquire here and in slot_load.
+     * Acquire: after a get takes the word, it reads what that put wrote.
+     */
     return spool__cas(slot, &expected, new.word | new.value * STEP, ACQ_REL);
 }
 
