@@ -254,6 +254,45 @@ START_TEST(test_drop)
 }
 END_TEST
 
+static atomic_bool in_drop, may_drop;
+
+static void slow_drop(void *elem)
+{
+    (void)elem;
+    atomic_store(&in_drop, true);
+    while (!atomic_load(&may_drop))
+        nap();
+}
+
+static void take_none(void *arg)
+{
+    must_be(spool_set_drop(spool_self(), slow_drop), 0);
+    while (!atomic_load((atomic_bool *)arg))
+        nap();
+}
+
+/* A thread that still drops elements is given no other function, and counts as one that has not returned. */
+START_TEST(test_slow_drop)
+{
+    atomic_bool end = false;
+    spool_chan *c = go(take_none, &end, 8, 1), *other;
+    uint64_t v = 1;
+
+    must_be(spool_put(c, &v), 0);
+    atomic_store(&end, true);
+    wait_until(atomic_load(&in_drop));
+    for (int i = 0; i < 3; i++) {
+        other = go(do_nothing, NULL, 0, 1);
+        must_be_over(other);
+        spool_unref(other);
+    }
+    must_be(spool_go_wait(0), -EAGAIN);
+    atomic_store(&may_drop, true);
+    must_be(spool_go_wait(DEADLINE), 0);
+    spool_unref(c);
+}
+END_TEST
+
 static void give_self_away(void *arg)
 {
     *(spool_chan **)arg = spool_ref(spool_self());
@@ -773,6 +812,7 @@ int main(void)
     tcase_add_loop_test(tc, test_outside_ends_it, 0, N_FLAVOURS);
     tcase_add_loop_test(tc, test_unref_ends_get, 0, N_FLAVOURS);
     tcase_add_loop_test(tc, test_drop, 0, N_FLAVOURS - 1); /* a rendezvous keeps nothing */
+    tcase_add_test(tc, test_slow_drop);
     tcase_add_loop_test(tc, test_self_kept, 0, N_FLAVOURS);
 
     tc = case_new(s, "wait");

@@ -6,6 +6,7 @@
 
 #include "lane.h"
 
+#include <limits.h>
 #include <sys/prctl.h>
 
 static spool_chan *chan_new(size_t size, size_t capacity)
@@ -314,13 +315,38 @@ START_TEST(test_late)
 }
 END_TEST
 
-static unsigned turns_of_wait(void)
+/* A wait that is over after so many turns; how many there were, if it sleeps before. */
+static unsigned wait_for_turns(unsigned most)
 {
     unsigned turns = 0, n = 0;
 
-    while (spool__spin(&turns))
+    while (n < most && spool__spin(&turns))
         n++;
     return n;
+}
+
+static unsigned turns_of_wait(void)
+{
+    return wait_for_turns(UINT_MAX);
+}
+
+/* The first processor of a set. */
+static int first_of(const cpu_set_t *set)
+{
+    int cpu = 0;
+
+    while (!CPU_ISSET(cpu, set))
+        cpu++;
+    return cpu;
+}
+
+static void bind_to(int cpu)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    must_be(sched_setaffinity(0, sizeof one, &one), 0);
 }
 
 /* Waits that come to a yield until one takes so many turns. */
@@ -335,32 +361,25 @@ static int waits_until(unsigned turns)
 
 static int wait_bound_to_one(struct worker *w)
 {
-    cpu_set_t one;
-
-    CPU_ZERO(&one);
-    CPU_SET(w->timeout_ns, &one);
-    must_be(sched_setaffinity(0, sizeof one, &one), 0);
+    bind_to((int)w->timeout_ns);
     return waits_until(0) == 1000 ? (int)turns_of_wait() : -1;
 }
 
 /* Pauses end when there is one processor left, and come back; a thread that is bound to one alone changes nothing. */
 START_TEST(test_affinity)
 {
-    cpu_set_t all, one;
-    struct worker w = {.timeout_ns = 0};
+    cpu_set_t all;
+    struct worker w = {0};
 
     must_be(sched_getaffinity(0, sizeof all, &all), 0);
     if (CPU_COUNT(&all) < 2) {
         skip("affinity", "there is only one processor");
         return;
     }
-    while (!CPU_ISSET(w.timeout_ns, &all))
-        w.timeout_ns++;
-    CPU_ZERO(&one);
-    CPU_SET(w.timeout_ns, &one);
+    w.timeout_ns = first_of(&all);
     clock_stands = now_ns();
     must_be(turns_of_wait(), 84);
-    must_be(sched_setaffinity(0, sizeof one, &one), 0);
+    bind_to((int)w.timeout_ns);
     must(waits_until(20) <= 256);
     must_be(sched_setaffinity(0, sizeof all, &all), 0);
     must(waits_until(84) <= 256);
@@ -370,24 +389,13 @@ START_TEST(test_affinity)
 }
 END_TEST
 
-/* A wait that is over after so many turns; how many there were, if it sleeps before. */
-static unsigned wait_for_turns(unsigned most)
-{
-    unsigned turns = 0, n = 0;
-
-    while (n < most && spool__spin(&turns))
-        n++;
-    return n;
-}
-
 /*
  * After 64 waits in a row that were over with a yield a thread sleeps at once, so that it may be woken elsewhere. Not if
  * there is no other processor, and not for a partner.
  */
 START_TEST(test_moves)
 {
-    cpu_set_t all, one;
-    int cpu = 0;
+    cpu_set_t all;
 
     must_be(sched_getaffinity(0, sizeof all, &all), 0);
     if (CPU_COUNT(&all) < 2) {
@@ -414,11 +422,7 @@ START_TEST(test_moves)
             n++;
         must_be(n, 1025);
     }
-    while (!CPU_ISSET(cpu, &all))
-        cpu++;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    must_be(sched_setaffinity(0, sizeof one, &one), 0);
+    bind_to(first_of(&all));
     must(waits_until(20) <= 256);
     for (int i = 0; i < 200; i++)
         must_be(wait_for_turns(1), 1);
