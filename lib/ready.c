@@ -6,19 +6,23 @@
 
 /* The list of the cases that may be ready, and the gates of the others. */
 
-/* Behind another listed case, or NONE: before all. */
-static void link_listed(struct spool_select *s, int index, int after)
+/* Before another listed case; if that is the first, either as the new first or as the last. */
+static void link_listed(struct spool_select *s, int index, int before, bool as_first)
 {
     struct kase *c = &s->cases[index];
     if (c->listed || !c->on)
         return;
-    int before = after == NONE ? s->first_listed : s->cases[after].next_listed;
     c->listed = true;
+    if (s->n_listed++ == 0) {
+        c->next_listed = c->prev_listed = s->first_listed = index;
+        return;
+    }
+    int after = s->cases[before].prev_listed;
     c->prev_listed = after;
     c->next_listed = before;
-    *(after == NONE ? &s->first_listed : &s->cases[after].next_listed) = index;
-    *(before == NONE ? &s->last_listed : &s->cases[before].prev_listed) = index;
-    s->n_listed++;
+    s->cases[before].prev_listed = s->cases[after].next_listed = index;
+    if (as_first && before == s->first_listed)
+        s->first_listed = index;
 }
 
 /* G. Marsaglia, "Xorshift RNGs", 2003. */
@@ -33,18 +37,20 @@ static uint32_t draw(struct spool_select *s, uint32_t n)
 /* From the end: cases are added, and so listed first, with rising index. */
 static void list_in_order(struct spool_select *s, int index)
 {
-    if (s->cases[index].listed)
-        return;
-    int after = s->last_listed;
-    while (after != NONE && after > index)
-        after = s->cases[after].prev_listed;
-    link_listed(s, index, after);
+    int before = s->first_listed;
+    for (int n = s->n_listed; n > 0; n--) {
+        int after = s->cases[before].prev_listed;
+        if (after < index)
+            break;
+        before = after;
+    }
+    link_listed(s, index, before, s->n_listed > 0 && index < s->first_listed);
 }
 
 /*
  * Cases take turns while they are listed. Of those that come in together each is as likely to be the first: otherwise
  * the order in which they become ready would decide when the list runs empty again and again. The others go behind one
- * that is drawn, or to the end.
+ * that is drawn, or to the end. None keeps its turn then.
  */
 void spool__select_list(struct spool_select *s, int index)
 {
@@ -52,12 +58,13 @@ void spool__select_list(struct spool_select *s, int index)
         list_in_order(s, index);
         return;
     }
+    s->stay = 0;
     if (draw(s, (uint32_t)s->n_listed + 1) == 0) {
-        link_listed(s, index, NONE);
+        link_listed(s, index, s->first_listed, true);
         return;
     }
     int other = (int)draw(s, (uint32_t)s->n_cases);
-    link_listed(s, index, s->cases[other].listed ? other : s->last_listed);
+    link_listed(s, index, s->cases[other].listed ? s->cases[other].next_listed : s->first_listed, false);
 }
 
 void spool__select_unlist(struct spool_select *s, int index)
@@ -66,15 +73,13 @@ void spool__select_unlist(struct spool_select *s, int index)
     if (!c->listed)
         return;
     c->listed = false;
-    if (c->prev_listed == NONE)
+    s->stay = 0;
+    s->cases[c->prev_listed].next_listed = c->next_listed;
+    s->cases[c->next_listed].prev_listed = c->prev_listed;
+    if (--s->n_listed == 0)
+        s->first_listed = NONE;
+    else if (s->first_listed == index)
         s->first_listed = c->next_listed;
-    else
-        s->cases[c->prev_listed].next_listed = c->next_listed;
-    if (c->next_listed == NONE)
-        s->last_listed = c->prev_listed;
-    else
-        s->cases[c->next_listed].prev_listed = c->prev_listed;
-    s->n_listed--;
 }
 
 void spool__select_list_last(struct spool_select *s, int index)
@@ -83,22 +88,8 @@ void spool__select_list_last(struct spool_select *s, int index)
         list_in_order(s, index);
         return;
     }
-    struct kase *c = &s->cases[index];
-    if (!c->listed || index != s->first_listed) {
-        spool__select_unlist(s, index);
-        link_listed(s, index, s->last_listed);
-        return;
-    }
-    /* The usual case: who was first. */
-    int next = c->next_listed, last = s->last_listed;
-    if (next == NONE)
-        return;
-    s->cases[next].prev_listed = NONE;
-    s->first_listed = next;
-    s->cases[last].next_listed = index;
-    c->prev_listed = last;
-    c->next_listed = NONE;
-    s->last_listed = index;
+    spool__select_unlist(s, index);
+    link_listed(s, index, s->first_listed, false);
 }
 
 void spool__select_set_order(struct spool_select *s, enum spool_order order)

@@ -254,7 +254,9 @@ static int add_case(struct spool_select *s, enum kind kind, int key_fd, spool_ch
     else
         s->n_cases++;
     struct kase *c = &s->cases[index];
-    *c = (struct kase){.watch = (int)(w - s->watches), .events = events, .elem = elem};
+    *c = (struct kase){.watch = (int)(w - s->watches), .events = events, .elem = elem, .lane = w->lane};
+    c->is_put = kind == CHAN_PUT;
+    c->is_simple = elem && w->lane && w->lane->flavour < SPOOL__MEET;
     link_case(s, w, index);
     r = key_fd == NONE && !w->offer ? spool__select_new_offer(s, w) : 0;
     set_on(s, index, true);
@@ -422,7 +424,7 @@ int spool_select_new(spool_select **ret)
     }
     s->pid = spool__sys_getpid();
     s->epoll = epoll;
-    s->own_fd = s->party.fd = s->first_listed = s->last_listed = NONE;
+    s->own_fd = s->party.fd = s->first_listed = NONE;
     s->random = 2463534242u;
     s->entry = spool__registry_add(s, SPOOL__A_SELECT);
     *ret = s;

@@ -39,26 +39,28 @@ struct watch {
     uint64_t seen_pos;
     spool_chan *chan; /* a reference */
     struct spool__lane *lane;
-    bool level;                  /* on a kernel object that the lane gets from: the epoll set shows its level, no gate */
-    struct spool__offer *offer;  /* for a rendezvous, which has no descriptor for selects, but the party's for all */
+    bool level;                 /* on a kernel object that the lane gets from: the epoll set shows its level, no gate */
+    struct spool__offer *offer; /* for a rendezvous, which has no descriptor for selects, but the party's for all */
 };
 
 struct kase {
     int watch; /* NONE: free */
     int next_same;
-    int next_listed, prev_listed;
+    int next_listed, prev_listed; /* round about: the last one is before the first */
     bool listed, on;
+    bool is_put, is_simple; /* takes or puts an element, and its queue is in memory: what a wait tries first */
     int result;
     uint32_t events;
     void *elem;
+    struct spool__lane *lane; /* its watch's */
 };
 
 struct spool_select {
     /* Of all offers; its descriptor is NONE before there is one. What others write to, and so in a line of its own. */
     _Alignas(SPOOL_CACHE_LINE) struct spool__party party;
     _Alignas(SPOOL_CACHE_LINE) uint32_t entry; /* in the registry */
-    int pid;        /* of the process that made it */
-    bool is_copy;   /* a child's, to be freed: what is in the epoll set, which is not copied, stays for its parent */
+    int pid;                                   /* of the process that made it */
+    bool is_copy; /* a child's, to be freed: what is in the epoll set, which is not copied, stays for its parent */
     int epoll;
     int own_fd; /* in the set for spool_select_poll_fd: readable while cases are known to be ready; NONE before */
     bool own_raised;
@@ -68,15 +70,16 @@ struct spool_select {
     struct epoll_event *events; /* one for each watch, and N_OWN_FDS */
     struct {
         int chan, level, edge;
-    } *by_fd; /* the watches of a key_fd that further cases may share */
+    } * by_fd;                         /* the watches of a key_fd that further cases may share */
     int n_cases, cap_cases, free_case; /* below free_case none is free */
     int n_watches, cap_watches, free_watch, cap_events, cap_fds;
     int n_on;
     int n_armed, n_plain; /* watches that only the epoll set knows about */
     int n_granted;        /* watches with granted set */
     int n_offers;
-    int first_listed, last_listed, n_listed;
+    int first_listed, n_listed;
     uint32_t random;
+    unsigned stay;               /* so many more waits the first of the list is ahead of the others */
     unsigned backoff, countdown; /* waits until the epoll set is asked again while cases are listed */
     uint64_t waits;
     int n_misses; /* of this wait, before it looked a second time */

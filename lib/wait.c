@@ -16,10 +16,19 @@
  */
 #define FEW_IN_ORDER 64
 #define FEW_FAIR 8
+/*
+ * A case that is ready when a whole round found no other to be keeps its turn for so many more waits, if all of them
+ * are on queues in which elements gather, or room: of at least so many. A look at a case that is not ready takes as
+ * long as one at a case that is.
+ */
+#define STAY_MAX 16
+#define GATHERS_FROM 32
 #endif
 
 /* With more cases listed than this a look at all of them takes as long as parking. */
-#define SPIN_LISTED_MAX 8
+#define FEW_LISTED 8
+
+#define SPECIALIZED static inline __attribute__((always_inline))
 
 /* ---- From the epoll set to the list --------------------------------------------------------------------------- */
 
@@ -73,28 +82,44 @@ static bool harvest_is_due(struct spool_select *s)
 
 /* ---- One case ------------------------------------------------------------------------------------------------- */
 
-/* Tries the operation of a case on a channel: 0, -EAGAIN, -EPIPE. */
-static inline int attempt(const struct spool_select *s, const struct kase *c)
+/* Tries the operation of a case on a channel: 0, -EAGAIN, -EPIPE, -ENOMEM. */
+static __attribute__((noinline)) int attempt(const struct kase *c)
 {
-    const struct watch *w = &s->watches[c->watch];
+    enum spool__side side = c->is_put ? SPOOL__PUT : SPOOL__GET;
     uint64_t pos;
-    if (!c->elem)
-        return spool__lane_can(w->lane, watch_side(w), &pos);
-    return spool__lane_do(w->lane, watch_side(w), c->elem, NULL);
+    return c->elem ? spool__lane_do(c->lane, side, c->elem, NULL) : spool__lane_can(c->lane, side, &pos);
+}
+
+/* Behind the others, unless it keeps its turn. */
+SPECIALIZED void end_turn(struct spool_select *s, int index)
+{
+    if (s->stay > 0)
+        s->stay--;
+    else if (s->order == SPOOL_FAIR && index == s->first_listed)
+        s->first_listed = s->cases[index].next_listed;
+    else
+        spool__select_list_last(s, index);
+}
+
+SPECIALIZED void tell(const struct spool_select *s, int index)
+{
+    const struct kase *c = &s->cases[index];
+    const struct watch *w = &s->watches[c->watch];
+    if (c->result == 0 && c->elem && c->is_put)
+        spool__probe_put(c->lane, w->chan, (size_t)1);
+    else if (c->result == 0 && c->elem)
+        spool__probe_get(c->lane, w->chan, (size_t)1);
+    spool__probe_select(c->lane, s, index, c->result);
 }
 
 /* Books what an attempt did: the case takes its place behind the others, or leaves. */
-static void finish(struct spool_select *s, int index, int result)
+static __attribute__((noinline)) void finish(struct spool_select *s, int index, int result)
 {
     struct kase *c = &s->cases[index];
     struct watch *w = &s->watches[c->watch];
     c->result = result;
     w->n_misses = 0;
-    if (result == 0 && c->elem && w->kind == CHAN_PUT)
-        spool__probe_put(w->lane, w->chan, (size_t)1);
-    else if (result == 0 && c->elem)
-        spool__probe_get(w->lane, w->chan, (size_t)1);
-    spool__probe_select(w->lane, s, index, result);
+    tell(s, index);
     if (result == -EPIPE) {
         spool__select_drop_case(s, index);
         return;
@@ -104,8 +129,21 @@ static void finish(struct spool_select *s, int index, int result)
     if (w->level && !w->lane->source.ops->cheap)
         spool__select_unlist(s, index);
     else
-        spool__select_list_last(s, index);
+        end_turn(s, index);
     spool__select_pass_on(s, w);
+}
+
+/* The same for a simple case that was performed, which was listed. */
+SPECIALIZED void finish_simple(struct spool_select *s, int index)
+{
+    struct kase *c = &s->cases[index];
+    struct watch *w = &s->watches[c->watch];
+    c->result = 0;
+    w->n_misses = 0;
+    tell(s, index);
+    end_turn(s, index);
+    if (s->n_granted > 0)
+        spool__select_pass_on(s, w);
 }
 
 /* Whether a descriptor still shows what its case asks for, if what was reported is from an earlier wait. */
@@ -116,6 +154,18 @@ static uint32_t current_events(const struct spool_select *s, const struct kase *
     if (w->fresh_at == s->waits || (c->events & (EPOLLET | EPOLLONESHOT)))
         return w->revents & asked;
     return spool__sys_poll(w->key_fd, c->events) & asked;
+}
+
+static __attribute__((noinline)) bool try_fd(struct spool_select *s, int index)
+{
+    struct kase *c = &s->cases[index];
+    uint32_t events = current_events(s, c);
+    spool__select_unlist(s, index);
+    if (events == 0)
+        return false;
+    c->result = (int)events;
+    spool__probe_select(NULL, s, index, c->result);
+    return true;
 }
 
 /* What becomes of a case on a gate that is not ready. */
@@ -135,72 +185,97 @@ static bool is_to_arm(struct spool_select *s, struct watch *w, enum miss miss)
     return ++w->n_misses >= MISSES_MAX * w->n_on;
 }
 
-/* Takes one listed case; true if it was performed. */
-static bool try_case(struct spool_select *s, int index, enum miss miss)
+/* A listed case was found not to be ready: -EAGAIN, or what it said as it was armed. */
+static __attribute__((noinline)) int miss_case(struct spool_select *s, int index, enum miss miss)
 {
     struct kase *c = &s->cases[index];
     struct watch *w = &s->watches[c->watch];
-    if (w->kind == PLAIN_FD) {
-        uint32_t events = current_events(s, c);
+    int r = -EAGAIN;
+    if (w->level || w->offer) {
         spool__select_unlist(s, index);
-        if (events == 0)
-            return false;
-        c->result = (int)events;
-        spool__probe_select(NULL, s, index, c->result);
-        return true;
+        return r;
     }
-    int r = attempt(s, c);
-    if (r == -EAGAIN && (w->level || w->offer)) {
-        spool__select_unlist(s, index);
-        return false;
-    }
-    if (r == -EAGAIN && is_to_arm(s, w, miss)) {
+    if (is_to_arm(s, w, miss)) {
         spool__select_arm(s, w);
-        r = attempt(s, c);
+        r = attempt(c);
         if (r != -EAGAIN) {
             spool__select_disarm(s, w);
             spool__select_list_watch(s, c->watch);
-        } else {
-            spool__lane_yield_to(w->lane, watch_side(w));
+            return r;
         }
+        spool__lane_yield_to(w->lane, watch_side(w));
     }
-    if (r == -EAGAIN) {
-        /* Not ready: a grant that brought it here is not needed, and there is nothing to hand on. */
-        spool__select_forget_grant(s, w);
+    /* A grant that brought it here is not needed, and there is nothing to hand on. */
+    spool__select_forget_grant(s, w);
+    return r;
+}
+
+/* The same for a simple case, made for each side. */
+SPECIALIZED int attempt_simple(const struct kase *c)
+{
+    return c->is_put ? spool__lane_do(c->lane, SPOOL__PUT, c->elem, NULL)
+                     : spool__lane_do(c->lane, SPOOL__GET, c->elem, NULL);
+}
+
+/* Takes one listed case; true if it was performed. */
+SPECIALIZED bool try_case(struct spool_select *s, int index, enum miss miss)
+{
+    const struct kase *c = &s->cases[index];
+    if (!c->lane)
+        return try_fd(s, index);
+    int r = c->is_simple ? attempt_simple(c) : attempt(c);
+    if (r == 0 && c->is_simple) {
+        finish_simple(s, index);
+        return true;
+    }
+    if (r == -EAGAIN)
+        r = miss_case(s, index, miss);
+    if (r == -EAGAIN)
         return false;
-    }
     finish(s, index, r);
     return true;
 }
 
 /* ---- All listed cases ----------------------------------------------------------------------------------------- */
 
-static int choose_fair(struct spool_select *s, enum miss miss)
+/* Whether elements, or room for them, gather in it while nobody looks. */
+static bool gathers(const struct kase *c)
 {
-    for (int n = s->n_listed; n > 0 && s->first_listed != NONE; n--) {
+    return c->is_simple && (c->lane->flavour == SPOOL__CHAIN || c->lane->capacity >= GATHERS_FROM);
+}
+
+SPECIALIZED int choose_fair(struct spool_select *s, enum miss miss)
+{
+    bool all_gather = miss != KEEP && s->n_listed <= FEW_LISTED;
+    for (int n = s->n_listed; n > 0 && s->n_listed > 0; n--) {
         int index = s->first_listed;
+        if (n == 1 && all_gather && gathers(&s->cases[index]))
+            s->stay = STAY_MAX;
         if (try_case(s, index, miss))
             return index;
+        s->stay = 0;
+        all_gather = all_gather && gathers(&s->cases[index]);
         if (s->cases[index].listed)
-            spool__select_list_last(s, index);
+            end_turn(s, index);
     }
     return NONE;
 }
 
-static int choose_in_order(struct spool_select *s, enum miss miss)
+static __attribute__((noinline)) int choose_in_order(struct spool_select *s, enum miss miss)
 {
-    int index = s->first_listed;
-    while (index != NONE && !try_case(s, index, miss)) {
-        /* Those that were unlisted with it, or before them, still show what came after. */
-        do
+    int index = s->first_listed, last = NONE;
+    while (index > last && !try_case(s, index, miss)) {
+        /* Those that were unlisted with it, or before them, still show what came after, up to the first again. */
+        do {
+            last = index;
             index = s->cases[index].next_listed;
-        while (index != NONE && !s->cases[index].listed);
+        } while (index > last && !s->cases[index].listed);
     }
-    return index;
+    return index > last ? index : NONE;
 }
 
 /* Performs one listed case and returns its index, or NONE. */
-static int choose(struct spool_select *s, enum miss miss)
+SPECIALIZED int choose(struct spool_select *s, enum miss miss)
 {
     return s->order == SPOOL_IN_ORDER ? choose_in_order(s, miss) : choose_fair(s, miss);
 }
@@ -283,13 +358,13 @@ void spool__select_settle(struct spool_select *s)
 /* Grants that brought watches here whose cases were not the one performed: others may sleep beside that work. */
 static void pass_on_all(struct spool_select *s)
 {
-    for (int i = s->first_listed; s->n_granted > 0 && i != NONE; i = s->cases[i].next_listed)
+    for (int i = s->first_listed, n = s->n_listed; s->n_granted > 0 && n > 0; i = s->cases[i].next_listed, n--)
         spool__select_pass_on(s, &s->watches[s->cases[i].watch]);
 }
 
 /*
- * Whether to look at the listed cases again before sleeping. Others may be ready, of which only the epoll set knows: that
- * is asked as soon as the turns take system calls anyway, and that is sooner the longer the list is.
+ * Whether to look at the listed cases again before sleeping. Others may be ready, of which only the epoll set knows:
+ * that is asked as soon as the turns take system calls anyway, and that is sooner the longer the list is.
  */
 static bool spin(struct spool_select *s, unsigned *turns)
 {
@@ -302,22 +377,23 @@ static bool spin(struct spool_select *s, unsigned *turns)
     return true;
 }
 
-static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
+static __attribute__((noinline)) int choose_again(struct spool_select *s, enum miss miss)
+{
+    return choose(s, miss);
+}
+
+/* None of those that were listed was ready: looks again for a while, and then sleeps. */
+static __attribute__((noinline)) int wait_longer(struct spool_select *s, int64_t timeout_ns)
 {
     int64_t deadline = timeout_ns == 0 ? 0 : spool__deadline(timeout_ns);
-    if (harvest_is_due(s))
-        (void)harvest(s, 0);
-    if (s->n_offers > 0)
-        spool__select_list_hinted(s);
-    int index = choose(s, timeout_ns == 0 ? ARM : COUNT);
+    int index = NONE;
     if (timeout_ns != 0) {
         unsigned turns = 0;
         /* Who has offers had better open them first: then others that look find them. */
-        while (index == NONE && s->n_listed > 0 && s->n_listed <= SPIN_LISTED_MAX && s->n_offers == 0 &&
-               spin(s, &turns))
-            index = choose(s, KEEP);
+        while (index == NONE && s->n_listed > 0 && s->n_listed <= FEW_LISTED && s->n_offers == 0 && spin(s, &turns))
+            index = choose_again(s, KEEP);
         if (index == NONE)
-            index = choose(s, ARM);
+            index = choose_again(s, ARM);
     }
     while (index == NONE) {
         set_own_fd(s, false);
@@ -332,7 +408,7 @@ static int wait_for_one(struct spool_select *s, int64_t timeout_ns)
         }
         if (n < 0 && n != -EINTR)
             return n;
-        index = choose(s, ARM);
+        index = choose_again(s, ARM);
         if (index == NONE && timeout_ns == 0 && n <= 0 && was_quiet(s))
             return -EAGAIN;
         /* Another select may have been woken for what is there, and not have run so far. */
@@ -350,8 +426,15 @@ int spool_select_wait(spool_select *sel, int64_t timeout_ns)
         return -ENODATA;
     sel->waits++;
     sel->n_misses = 0;
-    int r = wait_for_one(sel, timeout_ns);
-    pass_on_all(sel);
+    if (harvest_is_due(sel))
+        (void)harvest(sel, 0);
+    if (sel->n_offers > 0)
+        spool__select_list_hinted(sel);
+    int r = choose(sel, timeout_ns == 0 ? ARM : COUNT);
+    if (r == NONE)
+        r = wait_longer(sel, timeout_ns);
+    if (sel->n_granted > 0)
+        pass_on_all(sel);
     /* Asked for here as well: few have one, and the call would take 15 instructions of each wait. */
     if (sel->own_fd != NONE)
         spool__select_settle(sel);

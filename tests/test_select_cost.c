@@ -165,6 +165,120 @@ START_TEST(cases_of_one_channel_are_armed_together)
 }
 END_TEST
 
+/* ---- Who is alone keeps its turn -------------------------------------------------------------------------------- */
+
+enum { STAYS = 16, AMONG = 4 };
+
+static const struct {
+    size_t capacity;
+    bool putting, stays;
+} alone[] = {
+    {64, false, true}, {SPOOL_UNBOUNDED, false, true}, {64, true, true}, {32, false, true}, {31, false, false},
+    {1, true, false},
+};
+
+static void fill_to(spool_chan *chan, size_t len)
+{
+    while (spool_len(chan) < len)
+        put(chan, 1);
+}
+
+/* A round of looks at all of them, and then only at the one that was ready, for a while: if elements or room gather. */
+START_TEST(who_is_alone_keeps_its_turn)
+{
+    enum { ROUNDS = 20 };
+    uint64_t v;
+    size_t n = ROUNDS * (1 + STAYS);
+    many_new(AMONG, alone[_i].capacity, alone[_i].putting);
+    for (size_t i = 0; i < n; i++) {
+        if (!alone[_i].putting)
+            must_be(wait_hot(), AMONG / 2);
+        else if (spool_select_wait(many.sel, -1) != AMONG / 2 || spool_try_get(many.hot, &v) != 0)
+            ck_abort_msg("wait %zu found another one", i);
+        if (i == 0)
+            looks = put_looks = 0;
+    }
+    /* The first wait came to it before its round was over, and the last one may have been the first of a round. */
+    size_t seen = alone[_i].putting ? put_looks : looks, rounds = alone[_i].stays ? ROUNDS : n - 1;
+    must(seen >= n - 1 + (rounds - 1) * (AMONG - 1) && seen <= n - 1 + rounds * (AMONG - 1));
+    must_be(many.sel->n_listed, AMONG);
+    many_free(AMONG);
+}
+END_TEST
+
+/* Another one that becomes ready waits for so many others at most; then they take turns. */
+START_TEST(who_keeps_its_turn_is_not_alone_for_long)
+{
+    many_new(AMONG, 64, false);
+    for (int before = 0; before < 3 * STAYS; before++) {
+        for (int i = 0; i < before; i++)
+            must_be(wait_hot(), AMONG / 2);
+        fill_to(many.chans[1], 3);
+        fill_to(many.hot, 60);
+        int n = 0;
+        while (spool_select_wait(many.sel, -1) != 1)
+            must(++n <= STAYS + 1);
+        for (int i = 0; i < 2; i++) {
+            must_be(spool_select_wait(many.sel, 0), AMONG / 2);
+            must_be(spool_select_wait(many.sel, 0), 1);
+        }
+    }
+    many_free(AMONG);
+}
+END_TEST
+
+static void must_take_turns(int n)
+{
+    for (int i = 0, last = NONE; i < n; i++) {
+        int now = spool_select_wait(many.sel, -1);
+        must(now >= 0 && now != last);
+        last = now;
+    }
+}
+
+/* As it is off or runs dry, another one is added, or the order is one: who comes after it has nothing of it. */
+START_TEST(who_keeps_its_turn_may_lose_it)
+{
+    spool_chan *late = chan_of(64);
+    many_new(AMONG, 64, false);
+    for (int way = 0; way < 4; way++) {
+        fill_to(many.hot, 60);
+        for (int i = 0; i < 2 * STAYS + 5; i++)
+            must_be(spool_select_wait(many.sel, -1), AMONG / 2);
+        for (int i = 0; way < 2 && i < AMONG; i++)
+            fill_to(many.chans[i], 3);
+        if (way == 0) {
+            must_be(spool_select_enable(many.sel, AMONG / 2, false), 0);
+            must_take_turns(9);
+            must_be(spool_select_enable(many.sel, AMONG / 2, true), 0);
+        } else if (way == 1) {
+            while (spool_try_get(many.hot, &many.value) == 0)
+                ;
+            looks = 0;
+            must_take_turns(9);
+            must(looks <= 9 + 9 / (AMONG - 1));
+        } else if (way == 2) {
+            put(many.chans[3], 1);
+            must_be(spool_select_set_order(many.sel, SPOOL_IN_ORDER), 0);
+            must_be(spool_select_wait(many.sel, -1), AMONG / 2);
+            put(many.chans[1], 1);
+            must_be(spool_select_wait(many.sel, -1), 1);
+            must_be(spool_select_set_order(many.sel, SPOOL_FAIR), 0);
+            while (spool_select_wait(many.sel, -1) != 3)
+                must(spool_len(many.hot) > 0);
+        } else {
+            put(late, 1);
+            int index = spool_select_get(many.sel, late, &many.value), n = 1;
+            must_be(index, AMONG);
+            while (spool_select_wait(many.sel, -1) != index)
+                must(++n <= 2);
+        }
+    }
+    many_free(AMONG);
+    spool_unref(late);
+}
+END_TEST
+
 /* ---- What is armed is seen -------------------------------------------------------------------------------------- */
 
 /* How many waits it takes until the element that was just put comes. */
@@ -292,15 +406,16 @@ END_TEST
 
 static void must_be_sorted(const spool_select *sel)
 {
-    int n = 0, before = NONE;
-    for (int i = sel->first_listed; i != NONE; i = sel->cases[i].next_listed) {
+    int before = NONE;
+    for (int i = sel->first_listed, n = sel->n_listed; n > 0; i = sel->cases[i].next_listed, n--) {
         must(i > before);
-        must_be(sel->cases[i].prev_listed, before);
+        must_be(sel->cases[sel->cases[i].next_listed].prev_listed, i);
         before = i;
-        n++;
     }
-    must_be(sel->last_listed, before);
-    must_be(sel->n_listed, n);
+    if (before == NONE)
+        must_be(sel->first_listed, NONE);
+    else
+        must_be(sel->cases[before].next_listed, sel->first_listed);
 }
 
 START_TEST(in_order_the_list_is_sorted)
@@ -331,8 +446,8 @@ START_TEST(in_order_the_list_is_sorted)
 END_TEST
 
 /*
- * A channel that was ready all the time is listed, and looked at again and again before the select sleeps. Of another one
- * only the epoll set knows that it is ready; it is asked before others are let run for long.
+ * A channel that was ready all the time is listed, and looked at again and again before the select sleeps. Of another
+ * one only the epoll set knows that it is ready; it is asked before others are let run for long.
  */
 START_TEST(an_armed_case_is_seen_beside_one_that_was_ready)
 {
@@ -363,6 +478,10 @@ int main(void)
     tcase_add_loop_test(tc, looks_go_by_what_is_ready, 0, 2 * FLAVOURS);
     tcase_add_test(tc, looks_of_put_cases_go_by_what_is_ready);
     tcase_add_test(tc, cases_of_one_channel_are_armed_together);
+    tc = case_new(suite, "alone");
+    tcase_add_loop_test(tc, who_is_alone_keeps_its_turn, 0, (int)COUNT(alone));
+    tcase_add_test(tc, who_keeps_its_turn_is_not_alone_for_long);
+    tcase_add_test(tc, who_keeps_its_turn_may_lose_it);
     tc = case_new(suite, "seen");
     tcase_add_loop_test(tc, armed_cases_are_seen, 0, 2 * MEET);
     tcase_add_test(tc, a_round_that_became_shorter);

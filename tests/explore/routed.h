@@ -79,6 +79,9 @@
 #define MISSES_MAX 2
 #define FEW_IN_ORDER 0
 #define FEW_FAIR 0
+/* Who was alone in a round keeps its turn once. */
+#define STAY_MAX 1
+#define GATHERS_FROM 1
 /* Small enough that a few elements fill a segment, and hazards a batch. */
 #define FIRST_SLOTS 1
 #define SEGMENT_BYTES 224
