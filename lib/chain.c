@@ -8,11 +8,9 @@
 
 #define FREE SPOOL__CHAIN_FREE
 #define CLOSED SPOOL__CHAIN_CLOSED
-#define FULL SPOOL__CHAIN_FULL
 #define TAKEN SPOOL__CHAIN_TAKEN
 #define DEAD SPOOL__CHAIN_DEAD
-#define STATE SPOOL__CHAIN_STATE
-#define CELL UINT64_C(8) /* times the number of the cell */
+#define FULL SPOOL__CHAIN_FULL
 
 struct op {
     struct spool__hazard *hazard;
@@ -26,14 +24,20 @@ struct place {
     uint64_t word;
 };
 
-static inline uint64_t *slot_at(const struct spool__chain *c, struct spool__segment *s, uint64_t index)
-{
-    return (uint64_t *)(void *)((char *)(s + 1) + index * spool__slot_bytes(c->elem_size));
-}
-
 static inline void *cell_at(const struct spool__chain *c, struct spool__segment *s, uint64_t cell)
 {
     return s->cells_at + cell * c->cell_stride;
+}
+
+/* The word of an element in s, and back: below FULL it is none, as the element cannot stand there. */
+static inline uint64_t word_of(const struct spool__chain *c, const struct spool__segment *s, const void *elem)
+{
+    return spool__word_from(elem, c->elem_size) ^ s->key;
+}
+
+static inline void elem_of(const struct spool__chain *c, const struct spool__segment *s, uint64_t word, void *ret_elem)
+{
+    spool__word_to(ret_elem, word ^ s->key, c->elem_size);
 }
 
 /* ---- Where the queue begins and ends --------------------------------------------------------------------------- */
@@ -85,8 +89,8 @@ static inline struct place find_tail(struct spool__chain *c, struct op *op)
         struct spool__segment *s = protect(op, SPOOL__HAZARD_PUT, &c->tail);
         uint64_t from = spool__load(&s->tail, ACQUIRE), i;
         for (i = from; i < s->slots; i++) {
-            uint64_t w = spool__load(slot_at(c, s, i), ACQUIRE);
-            if ((w & STATE) <= CLOSED) {
+            uint64_t w = spool__load(spool__slot_at(s, i), ACQUIRE);
+            if (w <= CLOSED) {
                 if (i != from)
                     hint(&s->tail, i);
                 return (struct place){s, i, w};
@@ -102,8 +106,8 @@ static inline struct place find_tail(struct spool__chain *c, struct op *op)
 }
 
 /*
- * Where the next get finds its element: FULL, FREE if there is none, CLOSED if none will come. That a slot is free
- * with all before it used proves the queue empty at that moment; so does a `next` of NULL.
+ * Where the next get finds its element: FULL or above, FREE if there is none, CLOSED if none will come. That a slot is
+ * free with all before it used proves the queue empty at that moment; so does a `next` of NULL.
  */
 static inline struct place find_head(struct spool__chain *c, struct op *op)
 {
@@ -111,8 +115,8 @@ static inline struct place find_head(struct spool__chain *c, struct op *op)
         struct spool__segment *s = protect(op, SPOOL__HAZARD_GET, &c->head);
         uint64_t from = spool__load(&s->head, ACQUIRE), i;
         for (i = from; i < s->slots; i++) {
-            uint64_t w = spool__load(slot_at(c, s, i), ACQUIRE);
-            if ((w & STATE) <= FULL) {
+            uint64_t w = spool__load(spool__slot_at(s, i), ACQUIRE);
+            if (w != TAKEN && w != DEAD) {
                 if (i != from)
                     hint(&s->head, i);
                 return (struct place){s, i, w};
@@ -131,14 +135,14 @@ static inline struct place find_head(struct spool__chain *c, struct op *op)
     }
 }
 
-/* Dead slots of s before index. Whoever makes one has asked for a cell in vain before. */
-static uint64_t count_dead(const struct spool__chain *c, struct spool__segment *s, uint64_t index)
+/* Dead slots of s before index. Whoever makes one has asked for a cell in vain before, or noted that as well. */
+static uint64_t count_dead(struct spool__segment *s, uint64_t index)
 {
     uint64_t n = 0;
     if (spool__load(&s->tickets, RELAXED) <= s->cells)
         return 0;
     for (uint64_t i = 0; i < index; i++)
-        n += (spool__load(slot_at(c, s, i), ACQUIRE) & STATE) == DEAD;
+        n += spool__load(spool__slot_at(s, i), ACQUIRE) == DEAD;
     return n;
 }
 
@@ -148,34 +152,28 @@ static inline uint64_t position(struct place p)
 }
 
 /* Elements put before the place. */
-static uint64_t elements_before(const struct spool__chain *c, struct place p)
+static uint64_t elements_before(struct place p)
 {
-    return position(p) - p.seg->dead_before - count_dead(c, p.seg, p.index);
+    return position(p) - p.seg->dead_before - count_dead(p.seg, p.index);
 }
 
 /* ---- The queue ------------------------------------------------------------------------------------------------- */
 
 /* From FREE to word. Release: the cell was filled before. */
-static inline bool slot_fill(const struct spool__chain *c, struct place p, uint64_t word, uint64_t value)
+static inline bool slot_fill(struct place p, uint64_t word)
 {
-    uint64_t *slot = slot_at(c, p.seg, p.index);
-#ifdef SPOOL_CAS16
-    if (spool__is_wide(c->elem_size))
-        return spool__cas16(slot, FREE, 0, word, value);
-#endif
-    (void)value;
     uint64_t expected = FREE;
-    return spool__cas(slot, &expected, word, ACQ_REL);
+    return spool__cas(spool__slot_at(p.seg, p.index), &expected, word, ACQ_REL);
 }
 
 /* Links a further segment behind s, which is full. 0 if there is one now or the chain is closed, else -ENOMEM. */
 static int extend(struct spool__chain *c, struct spool__segment *s)
 {
-    struct spool__segment *fresh = spool__segment_new(c), *next = NULL;
+    struct spool__segment *fresh = spool__segment_new(c, s), *next = NULL;
     if (!fresh)
         return spool__load(&s->next, ACQUIRE) ? 0 : -ENOMEM;
     fresh->first = s->first + s->slots;
-    fresh->dead_before = s->dead_before + count_dead(c, s, s->slots);
+    fresh->dead_before = s->dead_before + count_dead(s, s->slots);
     if (spool__cas(&s->next, &next, fresh, ACQ_REL))
         (void)advance(&c->tail, s, fresh);
     else
@@ -184,19 +182,20 @@ static int extend(struct spool__chain *c, struct spool__segment *s)
 }
 
 /*
- * The usual case of a put: the hazard is on the segment, the hint is not behind, and elements lie in slots. Nothing
- * need be known of the slots before, if this one is free. Acquire: the hazard may be from a chain that is gone, whose
+ * The usual case of a put: the hazard is on the segment, the hint is not behind, and elements are words. Nothing need
+ * be known of the slots before, if this one is free. Acquire: the hazard may be from a chain that is gone, whose
  * segment lay there; pairs with the release in advance. False: anything else, and nothing was done.
  */
 static inline bool put_at_once(struct spool__chain *c, const struct op *op, const void *elem)
 {
     struct spool__segment *s = spool__load(&c->tail, ACQUIRE);
-    if (!spool__is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_PUT, s))
+    if (spool__in_cells(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_PUT, s))
         return false;
     struct place p = {s, spool__load(&s->tail, RELAXED), FREE};
-    if (p.index >= s->slots || spool__load(slot_at(c, s, p.index), RELAXED) != FREE)
+    uint64_t word = word_of(c, s, elem);
+    if (p.index >= s->slots || word < FULL || spool__load(spool__slot_at(s, p.index), RELAXED) != FREE)
         return false;
-    if (!slot_fill(c, p, FULL, spool__word_from(elem, c->elem_size))) {
+    if (!slot_fill(p, word)) {
         spool__back_off();
         return false;
     }
@@ -204,11 +203,22 @@ static inline bool put_at_once(struct spool__chain *c, const struct op *op, cons
     return true;
 }
 
+/* The word for an element in s, with a cell if it needs one: DEAD if it cannot stand there, as cells have run out. */
+static uint64_t settle_in(struct spool__chain *c, struct spool__segment *s, const void *elem)
+{
+    uint64_t word = spool__in_cells(c->elem_size) ? 0 : word_of(c, s, elem);
+    if (word >= FULL)
+        return word;
+    uint64_t cell = spool__add(&s->tickets, 1, RELAXED);
+    if (cell >= s->cells)
+        return DEAD;
+    memcpy(cell_at(c, s, cell), elem, c->elem_size);
+    return FULL + cell;
+}
+
 static __attribute__((noinline)) int put_slowly(struct spool__chain *c, struct op op, const void *elem)
 {
-    bool cells = spool__in_cells(c->elem_size);
-    uint64_t word = FULL, value = spool__is_wide(c->elem_size) ? spool__word_from(elem, c->elem_size) : 0;
-    uint64_t cell_of = UINT64_MAX; /* first of the segment in which this thread has a cell */
+    uint64_t word = FREE, word_in = UINT64_MAX; /* and the first of the segment that it is for */
     int ret = 0;
     for (;;) {
         struct place p = find_tail(c, &op);
@@ -222,14 +232,11 @@ static __attribute__((noinline)) int put_slowly(struct spool__chain *c, struct o
                 break;
             continue;
         }
-        if (cells && cell_of != p.seg->first) {
-            cell_of = p.seg->first;
-            uint64_t cell = spool__add(&p.seg->tickets, 1, RELAXED);
-            word = cell < p.seg->cells ? FULL | cell * CELL : DEAD;
-            if (word != DEAD)
-                memcpy(cell_at(c, p.seg, cell), elem, c->elem_size);
+        if (word_in != p.seg->first) {
+            word_in = p.seg->first;
+            word = settle_in(c, p.seg, elem);
         }
-        if (slot_fill(c, p, word, value)) {
+        if (slot_fill(p, word)) {
             hint(&p.seg->tail, p.index + 1);
             if (word != DEAD)
                 break;
@@ -256,20 +263,16 @@ static inline bool slot_take(uint64_t *slot, uint64_t word)
     return spool__cas(slot, &word, TAKEN, ACQ_REL);
 }
 
-/* Takes the element at head out of its slot. It stays where it is until the operation is finished. */
-static inline int take(struct spool__chain *c, struct op *op, struct place *ret, uint64_t *ret_value)
+/* Takes the element at head out of its slot: *ret is what was there. It stays until the operation is finished. */
+static inline int take(struct spool__chain *c, struct op *op, struct place *ret)
 {
     for (;;) {
         struct place p = find_head(c, op);
-        if ((p.word & STATE) != FULL)
+        if (p.word < FULL)
             return p.word == CLOSED ? -EPIPE : -EAGAIN;
-        uint64_t *slot = slot_at(c, p.seg, p.index);
-        /* Written together with the word, once, so it is there, and what the word's next change leaves behind. */
-        uint64_t value = spool__is_wide(c->elem_size) ? spool__load(slot + 1, RELAXED) : 0;
-        if (slot_take(slot, p.word)) {
+        if (slot_take(spool__slot_at(p.seg, p.index), p.word)) {
             hint(&p.seg->head, p.index + 1);
             *ret = p;
-            *ret_value = value;
             return 0;
         }
         spool__back_off();
@@ -280,36 +283,33 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret,
 static inline bool get_at_once(struct spool__chain *c, const struct op *op, void *ret_elem)
 {
     struct spool__segment *s = spool__load(&c->head, ACQUIRE);
-    if (!spool__is_wide(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_GET, s))
+    if (spool__in_cells(c->elem_size) || !op->hazard || !spool__hazard_has(op->hazard, SPOOL__HAZARD_GET, s))
         return false;
     uint64_t index = spool__load(&s->head, RELAXED);
     if (index >= s->slots)
         return false;
-    uint64_t *slot = slot_at(c, s, index);
-    /* Acquire: word before value, and what its putter did before; pairs with the release in slot_fill. */
-    if (spool__load(slot, ACQUIRE) != FULL)
+    uint64_t *slot = spool__slot_at(s, index);
+    /* Acquire: what its putter did before; pairs with the release in slot_fill. */
+    uint64_t word = spool__load(slot, ACQUIRE);
+    if (word < FULL)
         return false;
-    uint64_t value = spool__load(slot + 1, RELAXED);
-    if (!slot_take(slot, FULL)) {
+    if (!slot_take(slot, word)) {
         spool__back_off();
         return false;
     }
     hint(&s->head, index + 1);
-    spool__word_to(ret_elem, value, c->elem_size);
+    elem_of(c, s, word, ret_elem);
     return true;
 }
 
 static __attribute__((noinline)) int get_slowly(struct spool__chain *c, struct op op, void *ret_elem)
 {
     struct place p;
-    uint64_t value;
-    int ret = take(c, &op, &p, &value);
-    if (ret == 0) {
-        if (spool__is_wide(c->elem_size))
-            spool__word_to(ret_elem, value, c->elem_size);
-        else if (spool__in_cells(c->elem_size))
-            memcpy(ret_elem, cell_at(c, p.seg, p.word / CELL), c->elem_size);
-    }
+    int ret = take(c, &op, &p);
+    if (ret == 0 && spool__in_cells(c->elem_size))
+        memcpy(ret_elem, cell_at(c, p.seg, p.word - FULL), c->elem_size);
+    else if (ret == 0)
+        elem_of(c, p.seg, p.word, ret_elem);
     finish(c, &op);
     return ret;
 }
@@ -334,7 +334,7 @@ int spool__chain_close(struct spool__chain *c)
         bool done;
         if (p.index < p.seg->slots) {
             uint64_t word = FREE;
-            done = spool__cas(slot_at(c, p.seg, p.index), &word, CLOSED, ACQ_REL);
+            done = spool__cas(spool__slot_at(p.seg, p.index), &word, CLOSED, ACQ_REL);
         } else {
             struct spool__segment *next = NULL;
             done = spool__cas(&p.seg->next, &next, spool__first_segment(c), ACQ_REL);
@@ -371,7 +371,7 @@ int spool__chain_can_get(struct spool__chain *c, uint64_t *ret_pos)
     struct place p = find_head(c, &op);
     *ret_pos = position(p);
     finish(c, &op);
-    return (p.word & STATE) == FULL ? 0 : p.word == CLOSED ? -EPIPE : -EAGAIN;
+    return p.word >= FULL ? 0 : p.word == CLOSED ? -EPIPE : -EAGAIN;
 }
 
 size_t spool__chain_len(struct spool__chain *c)
@@ -381,8 +381,8 @@ size_t spool__chain_len(struct spool__chain *c)
     for (int tries = 0; tries < 16; tries++) {
         struct place p = find_head(c, &op);
         uint64_t pos = position(p);
-        h = elements_before(c, p);
-        t = elements_before(c, find_tail(c, &op));
+        h = elements_before(p);
+        t = elements_before(find_tail(c, &op));
         if (position(find_head(c, &op)) == pos)
             break;
     }
@@ -394,15 +394,14 @@ void spool__chain_drain(struct spool__chain *c, void (*drop)(void *elem))
 {
     struct op op = begin();
     struct place p;
-    uint64_t value;
-    while (take(c, &op, &p, &value) == 0) {
+    while (take(c, &op, &p) == 0) {
         if (!drop)
             continue;
         if (spool__in_cells(c->elem_size)) {
-            drop(cell_at(c, p.seg, p.word / CELL));
+            drop(cell_at(c, p.seg, p.word - FULL));
         } else {
-            _Alignas(16) unsigned char elem[sizeof value];
-            spool__word_to(elem, value, spool__is_wide(c->elem_size) ? c->elem_size : 0);
+            _Alignas(16) unsigned char elem[sizeof p.word];
+            elem_of(c, p.seg, p.word, elem);
             drop(elem);
         }
     }

@@ -21,11 +21,15 @@
  * Closing puts a mark into the first free slot, or into `next` if there is none, so it needs no memory. Nothing is ever
  * put behind the mark, and a getter that stands at it has got everything.
  *
- * Elements of up to 8 bytes lie in the slot beside its word, and are put by swapping 16 bytes. Larger ones, and all
- * where the processor cannot do that, lie in cells of the segment, and the slot is a single word with the cell's
- * number. A ticket gives out each cell once. There are more cells than slots; if even so they run out while slots are
- * free, because that many threads stopped with a cell in hand, the free slots are marked dead and the next segment is
- * taken.
+ * An element of up to 8 bytes is the slot's word itself, but for a *key* that each segment has for itself: xor makes
+ * the words that mean something else those of four elements that nobody can foretell. Such an element cannot stand in
+ * that segment. The free slots of it are marked dead then, and it goes to the next one, where others are in its place:
+ * the price of a word for an element instead of two, and paid once in 2^62 elements. (In a ring two are needed, whose
+ * slots serve one turn after the other, and tell them apart.)
+ *
+ * Larger elements lie in cells of the segment, and the word is the cell's number. A ticket gives out each cell once.
+ * There are more cells than slots; if even so they run out while slots are free, because that many threads stopped with
+ * a cell in hand, the free slots are dead as well.
  *
  * When the segments there are take 4 MiB, further ones are large: a huge page is one fault where the pages of small
  * ones are hundreds. No large one is kept.
@@ -38,32 +42,35 @@
  * The model is tests/models/chain.pml.
  */
 
-/* What a slot's word says in its lowest bits. The first two are the slots at which a put or a close stands. */
+/*
+ * What a slot's word says. At the first two a put or a close stands, at all but the next two a get. From FULL on it is
+ * an element, or FULL and the number of its cell.
+ */
 #define SPOOL__CHAIN_FREE UINT64_C(0)
 #define SPOOL__CHAIN_CLOSED UINT64_C(1)
-#define SPOOL__CHAIN_FULL UINT64_C(2)
-#define SPOOL__CHAIN_TAKEN UINT64_C(3)
-#define SPOOL__CHAIN_DEAD UINT64_C(4)
-#define SPOOL__CHAIN_STATE UINT64_C(7)
+#define SPOOL__CHAIN_TAKEN UINT64_C(2)
+#define SPOOL__CHAIN_DEAD UINT64_C(3)
+#define SPOOL__CHAIN_FULL UINT64_C(4)
 
 struct spool__segment {
     _Alignas(SPOOL_CACHE_LINE) uint64_t tail; /* no slot before this one is free */
     uint64_t tickets;                         /* cells given out, and asked for in vain */
-    _Alignas(SPOOL_CACHE_LINE) uint64_t head; /* all slots before this one are taken or dead */
+    struct spool__segment *retired_next;
+    _Alignas(SPOOL_CACHE_LINE) uint64_t head;  /* all slots before this one are taken or dead */
     _Alignas(SPOOL_CACHE_LINE) uint64_t first; /* position of slot 0: a count of slots, for ever */
     uint64_t dead_before;                      /* dead slots in all segments before */
     uint64_t slots, cells;
     char *cells_at;
+    uint64_t key;                /* of elements that are words */
     struct spool__segment *next; /* NULL; the next one; or the mark: closed behind the last slot */
-    struct spool__segment *retired_next;
     size_t bytes;
 };
 
 struct spool__chain {
-    _Alignas(SPOOL_CACHE_LINE) struct spool__segment *tail; /* the last segment, or one before it */
-    _Alignas(SPOOL_CACHE_LINE) struct spool__segment *head; /* the segment of the next get, or one before it */
+    _Alignas(SPOOL_CACHE_LINE) struct spool__segment *tail;  /* the last segment, or one before it */
+    _Alignas(SPOOL_CACHE_LINE) struct spool__segment *head;  /* the segment of the next get, or one before it */
     _Alignas(SPOOL_CACHE_LINE) struct spool__segment *spare; /* one for the next use, or NULL */
-    struct spool__segment *retired; /* those that head left while a hazard was on them */
+    struct spool__segment *retired;                          /* those that head left while a hazard was on them */
     size_t elem_size, cell_stride;
     uint64_t slots, cells; /* of each segment but the first and the large ones */
     size_t segment_bytes;
@@ -74,8 +81,6 @@ struct spool__chain {
 
 /* Bytes that a chain takes, its first segment included, or 0 if that is more than can be counted. Zeroed, aligned. */
 size_t spool__chain_bytes(size_t elem_size);
-/* Bytes from one slot to the next; the first lies behind the segment's struct, and begins with its word. */
-size_t spool__chain_slot_bytes(size_t elem_size);
 void spool__chain_init(struct spool__chain *c, size_t elem_size);
 /* Frees the segments. Nobody may be inside; call spool__chain_drain before. */
 void spool__chain_destroy(struct spool__chain *c);

@@ -120,7 +120,8 @@ static void see_ring(const struct spool__look *l, struct spool__seen_lane *lane,
                      uintptr_t at)
 {
     uint64_t word;
-    uint64_t head = ring_walk(l, r, at, r->head, 0, &word), tail = ring_walk(l, r, at, r->tail, SPOOL__RING_FULL, &word);
+    uint64_t head = ring_walk(l, r, at, r->head, 0, &word),
+             tail = ring_walk(l, r, at, r->tail, SPOOL__RING_FULL, &word);
     if (r->unit == 0)
         return;
     lane->is_closed = word & SPOOL__RING_CLOSED;
@@ -133,9 +134,8 @@ static void see_ring(const struct spool__look *l, struct spool__seen_lane *lane,
 static bool chain_walk(const struct spool__look *l, const struct spool__chain *c, uintptr_t at, bool for_put,
                        uint64_t *ret_count, bool *ret_closed)
 {
-    size_t step = spool__chain_slot_bytes(c->elem_size);
     uintptr_t mark = at + sizeof *c, seg_at = (uintptr_t)(for_put ? c->tail : c->head);
-    uint64_t slots[SLOTS_AT_ONCE * 2];
+    uint64_t slots[SLOTS_AT_ONCE];
     *ret_closed = false;
     for (uint64_t walked = 0; walked < WALK_MAX; walked++) {
         struct spool__segment seg;
@@ -144,15 +144,15 @@ static bool chain_walk(const struct spool__look *l, const struct spool__chain *c
         uint64_t dead = 0, i = 0;
         for (bool more = true; more && i < seg.slots;) {
             size_t n = seg.slots - i < SLOTS_AT_ONCE ? (size_t)(seg.slots - i) : SLOTS_AT_ONCE;
-            if (peek(l, seg_at + sizeof seg + (size_t)i * step, slots, n * step) < 0)
+            if (peek(l, seg_at + sizeof seg + (size_t)i * sizeof *slots, slots, n * sizeof *slots) < 0)
                 return false;
             for (size_t k = 0; k < n && more; k++) {
-                uint64_t state = slots[k * (step / 8)] & SPOOL__CHAIN_STATE;
-                more = for_put ? state != SPOOL__CHAIN_FREE && state != SPOOL__CHAIN_CLOSED
-                               : state == SPOOL__CHAIN_TAKEN || state == SPOOL__CHAIN_DEAD;
+                uint64_t word = slots[k];
+                more = for_put ? word != SPOOL__CHAIN_FREE && word != SPOOL__CHAIN_CLOSED
+                               : word == SPOOL__CHAIN_TAKEN || word == SPOOL__CHAIN_DEAD;
                 if (!more)
-                    *ret_closed = state == SPOOL__CHAIN_CLOSED;
-                dead += more && state == SPOOL__CHAIN_DEAD;
+                    *ret_closed = word == SPOOL__CHAIN_CLOSED;
+                dead += more && word == SPOOL__CHAIN_DEAD;
                 i += more;
             }
         }
@@ -171,8 +171,8 @@ static void see_chain(const struct spool__look *l, struct spool__seen_lane *lane
                       uintptr_t at)
 {
     bool drained;
-    lane->is_counted = chain_walk(l, c, at, false, &lane->gets, &drained) &&
-                       chain_walk(l, c, at, true, &lane->puts, &lane->is_closed);
+    lane->is_counted =
+        chain_walk(l, c, at, false, &lane->gets, &drained) && chain_walk(l, c, at, true, &lane->puts, &lane->is_closed);
 }
 
 static void see_source(struct spool__look *l, struct spool__seen_lane *lane, const struct spool__source *src,
@@ -307,8 +307,7 @@ static void each(struct spool__look *l, const struct spool__registry *r, enum sp
     for (uint32_t from = 0; from < end; from += SPOOL__REGISTRY_FIRST) {
         uint32_t i, n = end - from < SPOOL__REGISTRY_FIRST ? end - from : SPOOL__REGISTRY_FIRST;
         unsigned segment = spool__registry_segment(from, &i);
-        if (!r->segments[segment] ||
-            peek(l, (uintptr_t)(r->segments[segment] + i), entries, n * sizeof *entries) < 0)
+        if (!r->segments[segment] || peek(l, (uintptr_t)(r->segments[segment] + i), entries, n * sizeof *entries) < 0)
             continue;
         for (uint32_t k = 0; k < n; k++)
             if (entries[k] != 0 && (entries[k] & SPOOL__A_MASK) == (uintptr_t)kind)

@@ -16,10 +16,10 @@
 #endif
 #define FIRST_BYTES 2048 /* of the first segment's slots and cells */
 
-size_t spool__chain_slot_bytes(size_t elem_size)
-{
-    return spool__slot_bytes(elem_size);
-}
+#define SLOT_BYTES sizeof(uint64_t)
+
+/* From the key of a segment to that of the next one, which so is another one in more than its lowest bits. */
+#define KEY_STEP UINT64_C(0x9e3779b97f4a7c15)
 
 static inline size_t whole_lines(size_t bytes)
 {
@@ -31,22 +31,22 @@ static size_t measure(size_t elem_size, size_t stride, size_t n, uint64_t *ret_c
 {
     *ret_cells = 0;
     if (!spool__in_cells(elem_size) || n == 0)
-        return n * spool__slot_bytes(elem_size);
+        return n * SLOT_BYTES;
     size_t slack = n / 4 < 2 ? 2 : n / 4 > 64 ? 64 : n / 4;
     *ret_cells = n + slack;
-    return whole_lines(n * spool__slot_bytes(elem_size)) + (n + slack) * stride;
+    return whole_lines(n * SLOT_BYTES) + (n + slack) * stride;
 }
 
 static size_t stride_of(size_t elem_size)
 {
-    return elem_size <= 8 ? 8 : (elem_size + 15) & ~(size_t)15;
+    return (elem_size + 15) & ~(size_t)15;
 }
 
 /* Chooses how many slots and cells a segment has, at least min and at most max slots; returns its bytes. */
 static size_t lay_out(size_t elem_size, size_t budget, size_t min, size_t max, uint64_t *ret_slots, uint64_t *ret_cells)
 {
     size_t stride = stride_of(elem_size);
-    size_t n = budget / (spool__slot_bytes(elem_size) + (spool__in_cells(elem_size) ? stride : 0));
+    size_t n = budget / (SLOT_BYTES + (spool__in_cells(elem_size) ? stride : 0));
     if (n > max)
         n = max;
     while (n > min && measure(elem_size, stride, n, ret_cells) > budget)
@@ -57,12 +57,12 @@ static size_t lay_out(size_t elem_size, size_t budget, size_t min, size_t max, u
     return sizeof(struct spool__segment) + whole_lines(measure(elem_size, stride, n, ret_cells));
 }
 
-static void segment_init(struct spool__chain *c, struct spool__segment *s, size_t bytes, uint64_t slots, uint64_t cells)
+static void segment_init(struct spool__segment *s, size_t bytes, uint64_t slots, uint64_t cells)
 {
     s->bytes = bytes;
     s->slots = slots;
     s->cells = cells;
-    s->cells_at = (char *)(s + 1) + whole_lines((size_t)slots * spool__slot_bytes(c->elem_size));
+    s->cells_at = (char *)(s + 1) + whole_lines((size_t)slots * SLOT_BYTES);
 }
 
 static void segment_unmap(struct spool__chain *c, struct spool__segment *s)
@@ -124,7 +124,7 @@ static struct spool__segment *segment_map_large(struct spool__chain *c)
         return NULL;
     uint64_t slots, cells;
     (void)lay_out(c->elem_size, LARGE_BYTES - sizeof *s, SLOTS_MIN, LARGE_SLOTS, &slots, &cells);
-    segment_init(c, s, LARGE_BYTES, slots, cells);
+    segment_init(s, LARGE_BYTES, slots, cells);
     return s;
 }
 
@@ -135,13 +135,13 @@ static struct spool__segment *segment_map(struct spool__chain *c)
         s = spool__sys_map(c->segment_bytes);
         if (!s)
             return NULL;
-        segment_init(c, s, c->segment_bytes, c->slots, c->cells);
+        segment_init(s, c->segment_bytes, c->slots, c->cells);
     }
     (void)spool__add(&c->mapped, s->bytes, RELAXED);
     return s;
 }
 
-struct spool__segment *spool__segment_new(struct spool__chain *c)
+struct spool__segment *spool__segment_new(struct spool__chain *c, const struct spool__segment *behind)
 {
     struct spool__segment *s = spool__swap(&c->spare, NULL, ACQUIRE);
     if (!s && spool__load(&c->retired, RELAXED)) {
@@ -149,10 +149,14 @@ struct spool__segment *spool__segment_new(struct spool__chain *c)
         spool__segment_reap(c, NULL);
         s = spool__swap(&c->spare, NULL, ACQUIRE);
     }
-    if (!s)
-        return segment_map(c);
-    memset(s, 0, sizeof *s + (size_t)c->slots * spool__slot_bytes(c->elem_size));
-    segment_init(c, s, c->segment_bytes, c->slots, c->cells);
+    if (s) {
+        memset(s, 0, sizeof *s + (size_t)c->slots * SLOT_BYTES);
+        segment_init(s, c->segment_bytes, c->slots, c->cells);
+    } else {
+        s = segment_map(c);
+    }
+    if (s)
+        s->key = behind->key + KEY_STEP;
     return s;
 }
 
@@ -170,11 +174,13 @@ void spool__chain_init(struct spool__chain *c, size_t elem_size)
     c->elem_size = elem_size;
     c->cell_stride = stride_of(elem_size);
     (void)lay_out(elem_size, FIRST_BYTES, 0, FIRST_SLOTS, &slots, &cells);
-    segment_init(c, spool__first_segment(c), 0, slots, cells);
+    struct spool__segment *first = spool__first_segment(c);
+    segment_init(first, 0, slots, cells);
+    first->key = spool__sys_random(c);
     size_t budget = SEGMENT_BYTES - sizeof(struct spool__segment);
     c->segment_bytes = lay_out(elem_size, budget, SLOTS_MIN, SIZE_MAX, &c->slots, &c->cells);
-    spool__store(&c->tail, spool__first_segment(c), RELAXED);
-    spool__store(&c->head, spool__first_segment(c), RELAXED);
+    spool__store(&c->tail, first, RELAXED);
+    spool__store(&c->head, first, RELAXED);
 }
 
 void spool__chain_destroy(struct spool__chain *c)

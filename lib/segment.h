@@ -7,25 +7,16 @@
 
 /* The memory of a chain: what slots and cells its segments have, where they come from, and when they go. */
 
-/* Slots of two words, the second being the element. */
-static inline bool spool__is_wide(size_t elem_size)
-{
-#ifdef SPOOL_CAS16
-    return elem_size - 1 < sizeof(uint64_t);
-#else
-    (void)elem_size;
-    return false;
-#endif
-}
-
+/* An element is a word, or lies in a cell. */
 static inline bool spool__in_cells(size_t elem_size)
 {
-    return elem_size && !spool__is_wide(elem_size);
+    return elem_size > sizeof(uint64_t);
 }
 
-static inline size_t spool__slot_bytes(size_t elem_size)
+/* The slots lie behind the segment's struct. */
+static inline uint64_t *spool__slot_at(struct spool__segment *s, uint64_t index)
 {
-    return spool__is_wide(elem_size) ? 16 : 8;
+    return (uint64_t *)(void *)(s + 1) + index;
 }
 
 /* It lies behind the struct. Nothing links to it, so in `next` its address is the mark of the close. */
@@ -34,8 +25,8 @@ static inline struct spool__segment *spool__first_segment(struct spool__chain *c
     return (struct spool__segment *)(void *)(c + 1);
 }
 
-/* One for the end of the chain, or NULL: no memory. */
-struct spool__segment *spool__segment_new(struct spool__chain *c);
+/* One for the end of the chain, behind s, or NULL: no memory. */
+struct spool__segment *spool__segment_new(struct spool__chain *c, const struct spool__segment *s);
 /* Of one that nobody uses. */
 void spool__segment_free(struct spool__chain *c, struct spool__segment *s);
 /* Of one that head and tail have left. False: the first, which stays. Its first user is the next reap. */

@@ -23,6 +23,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -49,7 +51,7 @@
 #define spool__add(p, v, order) __atomic_fetch_add((p), (v), __ATOMIC_##order)
 #define spool__sub(p, v, order) __atomic_fetch_sub((p), (v), __ATOMIC_##order)
 #define spool__swap(p, v, order) __atomic_exchange_n((p), (v), __ATOMIC_##order)
-#define spool__cas(p, expected, v, order) \
+#define spool__cas(p, expected, v, order)                                                                              \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_##order, __ATOMIC_RELAXED)
 
 /* Of numbers that only people look at: nothing is decided by them. */
@@ -176,6 +178,16 @@ static inline int spool__sys_cpus(void)
     int n = sched_getaffinity(getpid(), sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
     spool__sys_restore_errno(saved);
     return n;
+}
+
+/* A number that nobody outside the process can foretell; another one for each address. */
+static inline uint64_t spool__sys_random(const void *address)
+{
+    uint64_t word = 0;
+    const void *bytes = (const void *)getauxval(AT_RANDOM);
+    if (bytes)
+        memcpy(&word, bytes, sizeof word);
+    return word + (uintptr_t)address;
 }
 
 static inline int64_t spool__sys_now(void)

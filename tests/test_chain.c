@@ -449,6 +449,119 @@ START_TEST(test_cells_run_out)
 }
 END_TEST
 
+/* ---- Elements that are words ------------------------------------------------------------------------------------ */
+
+static uint64_t dropped_sum;
+
+static void put_word(struct spool__chain *c, uint64_t word)
+{
+    must_be(spool__chain_put(c, &word), 0);
+}
+
+static void get_word(struct spool__chain *c, uint64_t word)
+{
+    uint64_t got = ~word;
+    must_be(spool__chain_get(c, &got), 0);
+    must(got == word);
+}
+
+/*
+ * Four of all words mean something else in a slot. They are others in each segment: an element that cannot stand in one
+ * goes to the next, in order with all others, and the slots that it leaves dead are no elements.
+ */
+START_TEST(test_words_of_each_segment)
+{
+    for (size_t before = 0; before < 12; before++) {
+        for (size_t taken = 0; taken <= before; taken++) {
+            for (uint64_t which = 0; which < 6; which++) {
+                struct spool__chain *c = chain_new(8, 4);
+                uint64_t words[20];
+                size_t n = 0, out = 0;
+                for (; n < before; n++)
+                    put_word(c, words[n] = n);
+                for (; out < taken; out++)
+                    get_word(c, words[out]);
+                for (; n < 20; n++) {
+                    const struct spool__segment *last = c->tail;
+                    /* As it is there, the third of three at once as it is in the first's; and one that can stand. */
+                    words[n] = n % 5 == 4 ? n : n % 5 == 3 && n > 4 ? words[n - 1] : last->key ^ which;
+                    put_word(c, words[n]);
+                    must_be(spool__chain_len(c), n + 1 - out);
+                    must(which > 3 || n % 5 > 2 || last->tail == last->slots);
+                }
+                must_be(spool__chain_close(c), 0);
+                must_be(try_put(c), -EPIPE);
+                for (; out < n; out++) {
+                    must_be(spool__chain_len(c), n - out);
+                    get_word(c, words[out]);
+                }
+                must_be(spool__chain_len(c), 0);
+                must_be(try_get(c), -EPIPE);
+                chain_free(c);
+            }
+        }
+    }
+    must_be(atomic_load(&maps_live), 0);
+}
+END_TEST
+
+/* The keys of two chains differ, and those of two segments in more than which of the four it is. */
+START_TEST(test_keys)
+{
+    struct spool__chain *a = chain_new(8, 4), *b = chain_new(8, 4);
+    must((a->tail->key | 3) != (b->tail->key | 3));
+    for (uint64_t i = 0; i < 1000; i++) {
+        const uint64_t key = a->tail->key;
+        const struct spool__segment *last = a->tail;
+        while (a->tail == last)
+            put_word(a, i);
+        must((a->tail->key | 3) != (key | 3));
+        while (try_get(a) == 0)
+            ;
+    }
+    chain_free(a);
+    chain_free(b);
+}
+END_TEST
+
+static void sum_up(void *elem)
+{
+    uint64_t word;
+    memcpy(&word, elem, sizeof word);
+    dropped_sum += word;
+}
+
+/* Shorter elements are what they were, and what is dropped is what was put. */
+START_TEST(test_short_words)
+{
+    for (size_t size = 0; size <= 8; size++) {
+        struct spool__chain *c = chain_new(size, 4);
+        unsigned char elem[16], got[16];
+        for (unsigned i = 0; i < 100; i++) {
+            memset(elem, (int)(i * 37 + 1), sizeof elem);
+            memset(got, 0x5a, sizeof got);
+            must_be(spool__chain_put(c, elem), 0);
+            must_be(spool__chain_get(c, got), 0);
+            must_be(memcmp(got, elem, size), 0);
+            for (size_t k = size; k < sizeof got; k++)
+                must_be(got[k], 0x5a);
+        }
+        chain_free(c);
+    }
+    struct spool__chain *c = chain_new(8, 4);
+    uint64_t sum = 0;
+    dropped_sum = 0;
+    for (uint64_t i = 0; i < 50; i++) {
+        uint64_t word = i % 3 ? i << 40 : c->tail->key ^ (i & 3);
+        put_word(c, word);
+        sum += word;
+    }
+    spool__chain_drain(c, sum_up);
+    must(dropped_sum == sum);
+    chain_free(c);
+}
+END_TEST
+
 /* Such a segment is used again, and none of that is left in it. */
 START_TEST(test_dead_slots_are_forgotten)
 {
@@ -664,7 +777,7 @@ START_TEST(test_memory_comes_back)
     crowd_begin(&all, w, 0, threads);
     crowd_end(w, 0, threads);
     must_be(spool__chain_len(all.chain), all.each * threads);
-    must((size_t)atomic_load(&bytes_live) >= all.each * threads * spool__chain_slot_bytes(8));
+    must((size_t)atomic_load(&bytes_live) >= all.each * threads * sizeof(uint64_t));
     crowd_begin(&all, w, threads, 2 * threads);
     crowd_end(w, threads, 2 * threads);
     crowd_check(&all);
@@ -703,7 +816,7 @@ END_TEST
 START_TEST(test_large_segments)
 {
     struct spool__chain *c = chain_new(sizes[_i / N_HUGE], 0);
-    size_t n = 0, large = 0, step = spool__chain_slot_bytes(c->elem_size) + c->cell_stride * (c->cells != 0);
+    size_t n = 0, large = 0, step = sizeof(uint64_t) + c->cell_stride * (c->cells != 0);
     bool fits = c->segment_bytes <= HUGE / 2, none = _i % N_HUGE == NO_HUGE || _i % N_HUGE == STRAY_ALONE;
     long most = 0;
 
@@ -1414,6 +1527,9 @@ int main(void)
     tcase_add_loop_test(tc, test_close_everywhere, 0, SIZES);
     tcase_add_loop_test(tc, test_drain, 0, SIZES);
     tcase_add_loop_test(tc, test_cells_run_out, 0, 6);
+    tcase_add_test(tc, test_words_of_each_segment);
+    tcase_add_test(tc, test_keys);
+    tcase_add_test(tc, test_short_words);
     tcase_add_test(tc, test_dead_slots_are_forgotten);
 
     tc = case_new(s, "memory");

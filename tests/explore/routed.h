@@ -84,7 +84,7 @@
 #define GATHERS_FROM 1
 /* Small enough that a few elements fill a segment, and hazards a batch. */
 #define FIRST_SLOTS 1
-#define SEGMENT_BYTES 224
+#define SEGMENT_BYTES 208
 #define SLOTS_MIN 2
 #define LARGE_BYTES 512u
 #define LARGE_SLOTS 3
@@ -102,6 +102,7 @@
 #define spool__sys_cpus() 1
 #define spool__sys_restore_errno(saved) ((void)(saved))
 #define spool__sys_now() ex_now()
+#define spool__sys_random(address) (UINT64_C(1) << 40)
 #define spool__sys_zalloc(bytes) ex_zalloc(bytes)
 #define spool__sys_realloc(old, bytes) ex_realloc((old), (bytes))
 #define spool__sys_free(p) ex_free(p)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../../lib/chan.h"
+#include "../../lib/segment.h"
 
 #define CHANS 4
 #define ELEM_MAX 16
@@ -55,6 +56,11 @@ void set_turn(int chan, uint64_t turn)
 void keep_cells(int chan)
 {
     spool__chan_lane(chans[chan], SPOOL__GET)->ring.keeps = true;
+}
+
+void set_key(int chan, uint64_t key)
+{
+    spool__first_segment(&spool__chan_lane(chans[chan], SPOOL__GET)->chain)->key = key;
 }
 
 void set_gate_versions(int chan)

@@ -90,15 +90,13 @@ def ring_state(ring):
 
 
 def chain_state(chain):
-    elem_size = int(chain['elem_size'])
-    size = 16 if slots_are_wide(elem_size) and elem_size else 8
     first = int(chain.address) + chain.type.sizeof
     segment, count, seen = chain['head'], 0, 0
     while int(segment) not in (0, first) or seen == 0:
         slots = int(segment['slots'])
-        states = [w & 7 for w in words(int(segment) + segment.dereference().type.sizeof, slots, size)]
-        count += states.count(2)
-        if 1 in states:
+        found = words(int(segment) + segment.dereference().type.sizeof, slots, 8)
+        count += sum(w >= 4 for w in found)
+        if 1 in found:
             return str(count), True
         seen += slots
         if seen > MANY:
