@@ -257,10 +257,10 @@ int spool__chain_put(struct spool__chain *c, const void *elem)
     return 0;
 }
 
-/* Acquire and release as for every swap of a slot; here the load of its word before has acquired what the put wrote. */
+/* To TAKEN. Acquire: what its putter did before; pairs with the release in slot_fill. */
 static inline bool slot_take(uint64_t *slot, uint64_t word)
 {
-    return spool__cas(slot, &word, TAKEN, ACQ_REL);
+    return spool__cas(slot, &word, TAKEN, ACQUIRE);
 }
 
 /* Takes the element at head out of its slot: *ret is what was there. It stays until the operation is finished. */
@@ -279,7 +279,7 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret)
     }
 }
 
-/* The usual case of a get, with the acquire as above: this slot is full. */
+/* The usual case of a get, with the acquire of the segment as above: this slot is full. */
 static inline bool get_at_once(struct spool__chain *c, const struct op *op, void *ret_elem)
 {
     struct spool__segment *s = spool__load(&c->head, ACQUIRE);
@@ -288,9 +288,7 @@ static inline bool get_at_once(struct spool__chain *c, const struct op *op, void
     uint64_t index = spool__load(&s->head, RELAXED);
     if (index >= s->slots)
         return false;
-    uint64_t *slot = spool__slot_at(s, index);
-    /* Acquire: what its putter did before; pairs with the release in slot_fill. */
-    uint64_t word = spool__load(slot, ACQUIRE);
+    uint64_t *slot = spool__slot_at(s, index), word = spool__load(slot, RELAXED);
     if (word < FULL)
         return false;
     if (!slot_take(slot, word)) {

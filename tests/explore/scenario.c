@@ -58,11 +58,6 @@ void keep_cells(int chan)
     spool__chan_lane(chans[chan], SPOOL__GET)->ring.keeps = true;
 }
 
-void set_key(int chan, uint64_t key)
-{
-    spool__first_segment(&spool__chan_lane(chans[chan], SPOOL__GET)->chain)->key = key;
-}
-
 void set_gate_versions(int chan)
 {
     for (int side = 0; side < 2; side++) {
@@ -82,6 +77,14 @@ static int end(int call, int chan, int r, const unsigned char *elem)
 {
     ex_history_end(call, r, elem && r == 0 ? value_of(chan, elem) : 0, 0);
     return r;
+}
+
+void forbid_first(int chan, uint64_t value)
+{
+    struct spool__chain *c = &spool__chan_lane(chans[chan], SPOOL__GET)->chain;
+    unsigned char elem[ELEM_MAX];
+    fill(elem, value);
+    spool__first_segment(c)->key = spool__word_from(elem, c->elem_size) ^ SPOOL__CHAIN_TAKEN;
 }
 
 int put(int chan, uint64_t value)

@@ -16,11 +16,10 @@ static void chain_cells(void)
 {
     chan_new(0, 16, SPOOL_UNBOUNDED);
 }
-/* Of 1, 2 and 3 none can stand in the first segment. */
 static void chain_words(void)
 {
     chain();
-    set_key(0, 3);
+    forbid_first(0, 1);
 }
 static void len_then_put_1_4(void)
 {
@@ -195,6 +194,12 @@ static void chain_half(void)
     (void)get(0);
     (void)put(0, 9);
 }
+static void get_two_then_read(void)
+{
+    (void)get(0);
+    if (get(0) == 0)
+        read_note();
+}
 static void chain_empty(void)
 {
     chain_half();
@@ -285,10 +290,10 @@ const struct ex_scenario ex_unbounded[] = {
     {"chain-link", "a segment is linked and another left",
      chain_to_link, {put_1, try_gets, put_2}, drain_all, 0, {1, 1, 1}},
     {"chain-cells", "elements in cells", chain_cells, {put_1_2, put_3, get_three}, drain_all, 0, {1, 1, 1}},
-    {"chain-words", "elements that are what a slot says otherwise", chain_words, {put_1_2, put_3_4, get_three}, drain_all, 0,
+    {"chain-words", "an element that is what a slot says otherwise", chain_words, {put_1_2, put_3_4, get_three}, drain_all, 0,
      {1, 1, 1}},
     {"chain-words-len", "the same of who has a hazard there, beside len",
-     chain_words, {len_then_put_1_4, try_put_then_len}, drain_all, 0, {2, 2, 2}},
+     chain_words, {len_then_put_1_4, try_put_then_len}, drain_all, 0, {2, 1, 1}},
     {"chain-close", "a close beside puts that need a segment",
      chain_filled, {put_1_2, close_it, try_gets}, drain_all, 0, {2, 1, 1}},
     {"chain-close-parked", "a close lets two getters go", chain, {get_one, get_one, close_it}, drain_all, 0, {2, 1, 1}},
@@ -324,6 +329,8 @@ const struct ex_scenario ex_unbounded[] = {
     {"chain-fresh-get", "the same beside a getter",
      chain, {put_try_get_put, try_get_one}, drain_all, 0, {3, 2, 1}},
     {"chain-note", "the same, unbounded", chain, {note_then_put, get_then_read}, drain_all, 0, {3, 2, 2}},
+    {"chain-note-at-once", "the same, on the short way",
+     chain_half, {note_then_put, get_two_then_read}, drain_all, 0, {3, 2, 2}},
     {"chain-note-cells", "the same, unbounded with cells",
      chain_cells, {note_then_put, get_then_read}, drain_all, 0, {3, 2, 2}},
     {"chain-note-close", "the same, unbounded",
