@@ -18,9 +18,6 @@
 
 #define SLOT_BYTES sizeof(uint64_t)
 
-/* From the key of a segment to that of the next one, which so is another one in more than its lowest bits. */
-#define KEY_STEP UINT64_C(0x9e3779b97f4a7c15)
-
 static inline size_t whole_lines(size_t bytes)
 {
     return (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
@@ -156,7 +153,7 @@ struct spool__segment *spool__segment_new(struct spool__chain *c, const struct s
         s = segment_map(c);
     }
     if (s)
-        s->key = behind->key + KEY_STEP;
+        s->key = behind->key + SPOOL__KEY_STEP;
     return s;
 }
 

@@ -13,6 +13,9 @@ static inline bool spool__in_cells(size_t elem_size)
     return elem_size > sizeof(uint64_t);
 }
 
+/* From the key of a segment to that of the next one, which so is another one in more than its lowest bits. */
+#define SPOOL__KEY_STEP UINT64_C(0x9e3779b97f4a7c15)
+
 /* The slots lie behind the segment's struct. */
 static inline uint64_t *spool__slot_at(struct spool__segment *s, uint64_t index)
 {

@@ -79,12 +79,13 @@ static int end(int call, int chan, int r, const unsigned char *elem)
     return r;
 }
 
-void forbid_first(int chan, uint64_t value)
+void forbid_second(int chan, uint64_t value)
 {
     struct spool__chain *c = &spool__chan_lane(chans[chan], SPOOL__GET)->chain;
     unsigned char elem[ELEM_MAX];
     fill(elem, value);
-    spool__first_segment(c)->key = spool__word_from(elem, c->elem_size) ^ SPOOL__CHAIN_TAKEN;
+    uint64_t key = spool__word_from(elem, c->elem_size) ^ SPOOL__CHAIN_TAKEN;
+    spool__first_segment(c)->key = key - SPOOL__KEY_STEP;
 }
 
 int put(int chan, uint64_t value)

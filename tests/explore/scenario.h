@@ -11,8 +11,8 @@
 void chan_new(int chan, size_t elem_size, size_t capacity);
 void pair_new(size_t elem_size, size_t capacity); /* channels 0 and 1 */
 void set_turn(int chan, uint64_t turn);
-/* The value cannot stand in the first segment of an unbounded channel, which was never used. */
-void forbid_first(int chan, uint64_t value);
+/* The value cannot stand in the second segment of an unbounded channel, which was never used. */
+void forbid_second(int chan, uint64_t value);
 void keep_cells(int chan); /* as large rings do */
 void set_gate_versions(int chan);
 void export_fd(int chan);

@@ -19,13 +19,13 @@ static void chain_cells(void)
 static void chain_words(void)
 {
     chain();
-    forbid_first(0, 1);
+    forbid_second(0, 1);
+    (void)put(0, 9);
 }
-static void len_then_put_1_4(void)
+static void put_4_1(void)
 {
-    (void)len(0);
-    (void)put(0, 1);
     (void)put(0, 4);
+    (void)put(0, 1);
 }
 static void chain_filled(void)
 {
@@ -290,10 +290,9 @@ const struct ex_scenario ex_unbounded[] = {
     {"chain-link", "a segment is linked and another left",
      chain_to_link, {put_1, try_gets, put_2}, drain_all, 0, {1, 1, 1}},
     {"chain-cells", "elements in cells", chain_cells, {put_1_2, put_3, get_three}, drain_all, 0, {1, 1, 1}},
-    {"chain-words", "an element that is what a slot says otherwise", chain_words, {put_1_2, put_3_4, get_three}, drain_all, 0,
-     {1, 1, 1}},
-    {"chain-words-len", "the same of who has a hazard there, beside len",
-     chain_words, {len_then_put_1_4, try_put_then_len}, drain_all, 0, {2, 1, 1}},
+    {"chain-words", "an element that is what a slot says otherwise",
+     chain_words, {put_4_1, put_3, get_three}, drain_all, 0, {1, 1, 1}},
+    {"chain-words-len", "the same, and len", chain_words, {put_4_1, try_put_then_len}, drain_all, 0, {3, 2, 2}},
     {"chain-close", "a close beside puts that need a segment",
      chain_filled, {put_1_2, close_it, try_gets}, drain_all, 0, {2, 1, 1}},
     {"chain-close-parked", "a close lets two getters go", chain, {get_one, get_one, close_it}, drain_all, 0, {2, 1, 1}},
