@@ -150,13 +150,16 @@ static inline __attribute__((always_inline)) int spool__lane_do(struct spool__la
                                                                 void *elem, const struct spool_chan *chan)
 {
     int ret;
-    if (lane->flavour != SPOOL__RING) {
+    if (lane->flavour == SPOOL__RING) {
+        ret = side == SPOOL__GET ? spool__ring_get(&lane->ring, elem) : spool__ring_put(&lane->ring, elem);
+    } else if (lane->flavour == SPOOL__CHAIN) {
+        ret = side == SPOOL__GET ? spool__chain_get(&lane->chain, elem) : spool__chain_put(&lane->chain, elem);
+    } else {
         ret = spool__lane_do_other(lane, side, elem);
         if (ret == 0)
             spool__lane_tell(lane, side, chan, 1);
         return ret;
     }
-    ret = side == SPOOL__GET ? spool__ring_get(&lane->ring, elem) : spool__ring_put(&lane->ring, elem);
     if (ret == 0)
         spool__lane_tell(lane, side, chan, 1);
     if (ret == 0)
