@@ -25,7 +25,7 @@ struct spool__lane {
     ptrdiff_t twin;              /* offset to the other lane of a pair, or 0 */
     enum spool__flavour flavour;
     size_t elem_size, capacity;
-    union {                      /* last: what follows it depends on the flavour */
+    union { /* last: what follows it depends on the flavour */
         struct spool__ring ring;
         struct spool__chain chain;
         struct spool__meet meet;
@@ -69,7 +69,8 @@ static inline bool spool__lane_takes_puts(const struct spool__lane *lane)
 }
 /* After a grant was used up, or is not needed: wakes one more waiter if there is work for it. */
 void spool__lane_hand_on(struct spool__lane *lane, enum spool__side side);
-/* Before one waits who could not do it: wakes one of the other side, whom a thread that stopped may have left asleep. */
+/* Before one waits who could not do it: wakes one of the other side, whom a thread that stopped may have left asleep.
+ */
 void spool__lane_yield_to(struct spool__lane *lane, enum spool__side side);
 
 /* 0 or -EALREADY. Also of the twin; wakes all. */
@@ -90,8 +91,9 @@ int64_t spool__deadline(int64_t timeout_ns);
 bool spool__spin(unsigned *turns);
 bool spool__spin_over(unsigned *turns, unsigned queues);
 /*
- * The same, for longer, for who was woken in vain: others, who run, took what it was woken for, and would do so the next
- * time, as a wake takes longer than a turn of theirs. And until it sleeps again, nobody makes a system call to wake it.
+ * The same, for longer, for who was woken in vain: others, who run, took what it was woken for, and would do so the
+ * next time, as a wake takes longer than a turn of theirs. And until it sleeps again, nobody makes a system call to
+ * wake it.
  */
 bool spool__spin_late(unsigned *turns);
 /* The same for who waits in a rendezvous, who says after how many turns it ended. */

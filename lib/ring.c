@@ -104,6 +104,12 @@ SPECIALIZED uint64_t *slot_at(struct spool__ring *r, bool packed, size_t index)
     return (uint64_t *)(void *)(r + 1) + (packed ? 1 : 2) * index;
 }
 
+/* The slot of a position, whose two lowest bits are zero: the compiler does not know that. */
+SPECIALIZED uint64_t *slot_of(struct spool__ring *r, bool packed, uint64_t unit, uint64_t pos)
+{
+    return (uint64_t *)(void *)((char *)(r + 1) + (pos & (unit - 1)) * ((packed ? 8 : 16) / STEP));
+}
+
 SPECIALIZED struct view slot_load(uint64_t *slot, bool packed, uint64_t unit)
 {
     if (packed) {
@@ -131,7 +137,7 @@ SPECIALIZED bool slot_swap(uint64_t *slot, bool packed, struct view old, struct 
      * Release: the cell was filled, or what lay in it copied out, before; pairs with the acquire here and in slot_load.
      * Acquire: after a get takes the word, it reads what that put wrote.
      */
-    return spool__cas(slot, &expected, new.word | new.value * STEP, ACQ_REL);
+    return spool__cas(slot, &expected, new.word | new.value *STEP, ACQ_REL);
 }
 
 /*
@@ -200,14 +206,14 @@ struct place {
 };
 
 /*
- * What is at tail or head, where that is not behind. Acquire: of who stored it, who knew all slots below; pairs with the
- * release in hint. to_swap: in a small ring the other side has the slot's line, time and again; asked for to be written,
- * it comes once instead of twice.
+ * What is at tail or head, where that is not behind. Acquire: of who stored it, who knew all slots below; pairs with
+ * the release in hint. to_swap: in a small ring the other side has the slot's line, time and again; asked for to be
+ * written, it comes once instead of twice.
  */
 SPECIALIZED struct place look(struct spool__ring *r, bool packed, uint64_t unit, const uint64_t *end, bool to_swap)
 {
     struct place p = {.pos = spool__load(end, ACQUIRE)};
-    p.slot = slot_at(r, packed, index_of(unit, p.pos));
+    p.slot = slot_of(r, packed, unit, p.pos);
     if (to_swap && r->ahead == 0)
         spool__prefetch_write(p.slot);
     p.view = slot_load(p.slot, packed, unit);
@@ -216,10 +222,10 @@ SPECIALIZED struct place look(struct spool__ring *r, bool packed, uint64_t unit,
 
 /*
  * From there to where it is. A slot shows the turn that is next in it, for a put one more if it is full. All below tail
- * has been put, and all below head got, so a slot whose next turn is this one is exact at that read: for a put, if it is
- * full from the turn before, so is the ring; for a get, if it is free, the ring is empty. That needs the acquire of the
- * first place, in look, and of each slot on the way, in slot_load, from who swapped it there: what is known of it comes
- * before the read of the next one.
+ * has been put, and all below head got, so a slot whose next turn is this one is exact at that read: for a put, if it
+ * is full from the turn before, so is the ring; for a get, if it is free, the ring is empty. That needs the acquire of
+ * the first place, in look, and of each slot on the way, in slot_load, from who swapped it there: what is known of it
+ * comes before the read of the next one.
  */
 SPECIALIZED struct place walk(struct spool__ring *r, bool packed, uint64_t unit, uint64_t *end, uint64_t used,
                               struct place p)
@@ -231,7 +237,7 @@ SPECIALIZED struct place walk(struct spool__ring *r, bool packed, uint64_t unit,
             break;
         /* Behind the last turn that the slot was used for. */
         p.pos = next_pos(r, unit, p.pos - turn + next - unit);
-        p.slot = slot_at(r, packed, index_of(unit, p.pos));
+        p.slot = slot_of(r, packed, unit, p.pos);
         p.view = slot_load(p.slot, packed, unit);
     }
     if (p.pos != from)
@@ -380,7 +386,7 @@ static __attribute__((noinline)) int put_packed(struct spool__ring *r, const voi
 
 static __attribute__((noinline)) int put_from(struct spool__ring *r, const void *elem, uint64_t pos, struct view v)
 {
-    struct place p = {pos, slot_at(r, false, index_of(r->unit, pos)), v};
+    struct place p = {pos, slot_of(r, false, r->unit, pos), v};
     return put(r, false, elem, walk(r, false, r->unit, &r->tail, FULL, p));
 }
 
@@ -390,19 +396,27 @@ static __attribute__((noinline)) int put_again(struct spool__ring *r, const void
     return put(r, false, elem, settle_tail(r, false, r->unit));
 }
 
-int spool__ring_put(struct spool__ring *r, const void *elem)
+/* The usual case: tail is not behind, and its slot free. is_word: of elements of 8 bytes. */
+SPECIALIZED int put_at_once(struct spool__ring *r, bool is_word, const void *elem)
 {
-    if (is_packed(r))
-        return put_packed(r, elem);
-    /* The usual case: tail is not behind, and its slot free. */
     struct place p = look(r, false, r->unit, &r->tail, true);
     uint64_t turn = turn_of(r->unit, p.pos);
     if (p.view.word != turn)
         return put_from(r, elem, p.pos, p.view);
-    struct view filled = {turn | FULL, spool__word_from(elem, r->elem_size)};
+    struct view filled = {turn | FULL, spool__word_from(elem, is_word ? sizeof(uint64_t) : r->elem_size)};
     if (!slot_swap(p.slot, false, p.view, filled))
         return put_again(r, elem);
     return go_on(r, false, &r->tail, &r->tail_calm, p.pos);
+}
+
+static __attribute__((noinline)) int put_other(struct spool__ring *r, const void *elem)
+{
+    return is_packed(r) ? put_packed(r, elem) : put_at_once(r, false, elem);
+}
+
+int spool__ring_put(struct spool__ring *r, const void *elem)
+{
+    return is_packed(r) || r->elem_size != sizeof(uint64_t) ? put_other(r, elem) : put_at_once(r, true, elem);
 }
 
 /* Takes the element at head out of its slot: *p, the place at head as it was found, and then as it was before that. */
@@ -442,7 +456,7 @@ static __attribute__((noinline)) int get_packed(struct spool__ring *r, void *ret
 
 static __attribute__((noinline)) int get_from(struct spool__ring *r, void *ret_elem, uint64_t pos, struct view v)
 {
-    struct place p = {pos, slot_at(r, false, index_of(r->unit, pos)), v};
+    struct place p = {pos, slot_of(r, false, r->unit, pos), v};
     return get(r, false, ret_elem, walk(r, false, r->unit, &r->head, 0, p));
 }
 
@@ -452,19 +466,27 @@ static __attribute__((noinline)) int get_again(struct spool__ring *r, void *ret_
     return get(r, false, ret_elem, settle_head(r, false, r->unit));
 }
 
-int spool__ring_get(struct spool__ring *r, void *ret_elem)
+/* The usual case: head is not behind, and its slot full. */
+SPECIALIZED int get_at_once(struct spool__ring *r, bool is_word, void *ret_elem)
 {
-    if (is_packed(r))
-        return get_packed(r, ret_elem);
-    /* The usual case: head is not behind, and its slot full. */
     struct place p = look(r, false, r->unit, &r->head, true);
     uint64_t turn = turn_of(r->unit, p.pos);
     if (p.view.word != (turn | FULL))
         return get_from(r, ret_elem, p.pos, p.view);
     if (!slot_swap(p.slot, false, p.view, (struct view){turn + r->unit, 0}))
         return get_again(r, ret_elem);
-    spool__word_to(ret_elem, p.view.value, r->elem_size);
+    spool__word_to(ret_elem, p.view.value, is_word ? sizeof(uint64_t) : r->elem_size);
     return go_on(r, false, &r->head, &r->head_calm, p.pos);
+}
+
+static __attribute__((noinline)) int get_other(struct spool__ring *r, void *ret_elem)
+{
+    return is_packed(r) ? get_packed(r, ret_elem) : get_at_once(r, false, ret_elem);
+}
+
+int spool__ring_get(struct spool__ring *r, void *ret_elem)
+{
+    return is_packed(r) || r->elem_size != sizeof(uint64_t) ? get_other(r, ret_elem) : get_at_once(r, true, ret_elem);
 }
 
 int spool__ring_close(struct spool__ring *r)
