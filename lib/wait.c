@@ -104,11 +104,10 @@ SPECIALIZED void end_turn(struct spool_select *s, int index)
 SPECIALIZED void tell(const struct spool_select *s, int index)
 {
     const struct kase *c = &s->cases[index];
-    const struct watch *w = &s->watches[c->watch];
     if (c->result == 0 && c->elem && c->is_put)
-        spool__probe_put(c->lane, w->chan, (size_t)1);
+        spool__probe_put(c->lane, s->watches[c->watch].chan, (size_t)1);
     else if (c->result == 0 && c->elem)
-        spool__probe_get(c->lane, w->chan, (size_t)1);
+        spool__probe_get(c->lane, s->watches[c->watch].chan, (size_t)1);
     spool__probe_select(c->lane, s, index, c->result);
 }
 
