@@ -6,6 +6,7 @@
 #include "go.h"
 #include "lock.h"
 #include "registry.h"
+#include "spin.h"
 
 /* Finished threads wait this long for another function, and no more than so many at a time. */
 #define IDLE_NS INT64_C(10000000000)

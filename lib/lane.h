@@ -85,29 +85,6 @@ int spool__lane_fd(struct spool__lane *lane, enum spool__side side);
 int64_t spool__deadline(int64_t timeout_ns);
 
 /*
- * How long to look again before sleeping: call with *turns from 0 up until it returns false. The other looks at so many
- * queues in each turn, and so takes fewer.
- */
-bool spool__spin(unsigned *turns);
-bool spool__spin_over(unsigned *turns, unsigned queues);
-/*
- * The same, for longer, for who was woken in vain: others, who run, took what it was woken for, and would do so the
- * next time, as a wake takes longer than a turn of theirs. And until it sleeps again, nobody makes a system call to
- * wake it.
- */
-bool spool__spin_late(unsigned *turns);
-/* The same for who waits in a rendezvous, who says after how many turns it ended. */
-bool spool__spin_for_partner(unsigned *turns);
-void spool__spin_met(unsigned turns);
-/* Whether the last turn let others run, which takes a system call, and those still to come will. */
-bool spool__spin_yields(unsigned turns);
-/*
- * Whether it lately gave a turn away to others who want the processor. That may pay for a queue, in which elements
- * gather meanwhile; in a rendezvous nothing does, and who is woken from sleep does not stand at the end of their queue.
- */
-bool spool__spin_is_dear(void);
-
-/*
  * For probes: the lane that a gate, rendezvous or source is part of, and the side that waits at a gate. A lane begins a
  * cache line, and both gates begin in that.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 #include "lock.h"
 
-#include "chan.h"
+#include "spin.h"
 
 void spool__lock_slow(struct spool__lock *l)
 {

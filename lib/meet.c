@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lane.h"
+#include "spin.h"
 
 /*
  * A select looks for a shorter while than others whether it has met: it does not see then what else happens to it, and

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 #include "select.h"
+#include "spin.h"
 
 /* While cases are listed, the epoll set is asked again after a round of them, or, if it had nothing, ever later. */
 #define BACKOFF_MAX 64u
