@@ -74,13 +74,14 @@ static int ask_for_cpus(void)
     return n;
 }
 
-/* They may become fewer or more while the program runs: of a thread's waits that come to a yield each ASK_EACH-th asks. */
+/* They may become fewer or more while the program runs: of a thread's waits that come to a yield each ASK_EACH-th asks.
+ */
 static _Thread_local unsigned waits_that_yield;
 
 /*
- * Threads that wait for each other on one processor may go on so for long by yields, at a change of threads each, beside
- * another processor that is idle: nobody is woken, which is when the scheduler would choose that one. So after this many
- * waits in a row that were over with a yield, a thread sleeps.
+ * Threads that wait for each other on one processor may go on so for long by yields, at a change of threads each,
+ * beside another processor that is idle: nobody is woken, which is when the scheduler would choose that one. So after
+ * this many waits in a row that were over with a yield, a thread sleeps.
  */
 static _Thread_local struct {
     unsigned n;

@@ -5,6 +5,7 @@
 #include "util.h"
 
 #include "lane.h"
+#include "spin.h"
 
 #include <limits.h>
 #include <sys/prctl.h>
