@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "pool.h"
 #include "sys.h"
 
 #define FULL SPOOL__RING_FULL
@@ -10,8 +11,7 @@
 #define STATE UINT64_C(3)
 #define STEP SPOOL__RING_STEP
 
-/* Cells are counted from 1. */
-#define NO_CELL 0
+#define NO_CELL SPOOL__NO_CELL
 
 /* lib/sys.h's stand-ins may make them small. */
 #ifndef SPARE_MAX
@@ -67,15 +67,9 @@ SPECIALIZED bool has_cells(const struct spool__ring *r, bool packed)
 }
 
 /* The cells that no slot has, behind the slots. */
-struct pool {
-    uint64_t top;   /* the top cell, and above it the counter */
-    uint64_t fresh; /* cells behind this one were never taken so far */
-    uint64_t links[];
-};
-
-static inline struct pool *pool_of(struct spool__ring *r)
+static inline struct spool__pool *pool_of(struct spool__ring *r)
 {
-    return (struct pool *)(void *)((char *)r + r->pool_at);
+    return (struct spool__pool *)(void *)((char *)r + r->pool_at);
 }
 
 static inline void *cell_at(struct spool__ring *r, size_t cell)
@@ -137,7 +131,7 @@ SPECIALIZED bool slot_swap(uint64_t *slot, bool packed, struct view old, struct 
      * Release: the cell was filled, or what lay in it copied out, before; pairs with the acquire here and in slot_load.
      * Acquire: after a get takes the word, it reads what that put wrote.
      */
-    return spool__cas(slot, &expected, new.word | new.value *STEP, ACQ_REL);
+    return spool__cas(slot, &expected, new.word | new.value * STEP, ACQ_REL);
 }
 
 /*
@@ -262,44 +256,6 @@ SPECIALIZED struct place settle_head(struct spool__ring *r, bool packed, uint64_
 
 /* ---- Cells ------------------------------------------------------------------------------------------------------ */
 
-/* NO_CELL: at one moment the pool had none. */
-static size_t cell_take(struct spool__ring *r)
-{
-    struct pool *pool = pool_of(r);
-    uint64_t top, mask = r->unit / STEP - 1;
-    for (bool may_be_fresh = true;; may_be_fresh = false) {
-        /*
-         * Acquire, also after a swap that failed: who sees a cell on top sees the link that was written before. And its
-         * last user has finished with the bytes: the counter makes sure that the swap finds what was loaded here.
-         */
-        while ((top = spool__load(&pool->top, ACQUIRE)) & mask) {
-            size_t cell = (size_t)(top & mask);
-            /* May be stale when another thread took the cell meanwhile; the counter then makes the swap fail. */
-            uint64_t below = spool__load(&pool->links[cell - 1], RELAXED);
-            if (spool__cas(&pool->top, &top, ((top & ~mask) + mask + 1) | below, RELAXED))
-                return cell;
-        }
-        if (!may_be_fresh)
-            return NO_CELL;
-        /* Acquire: that there is none any more is known before the next look at the stack. */
-        uint64_t fresh;
-        while ((fresh = spool__load(&pool->fresh, ACQUIRE)) < r->cells)
-            if (spool__cas(&pool->fresh, &fresh, fresh + 1, RELAXED))
-                return (size_t)fresh + 1;
-    }
-}
-
-static void cell_give(struct spool__ring *r, size_t cell)
-{
-    struct pool *pool = pool_of(r);
-    uint64_t mask = r->unit / STEP - 1;
-    uint64_t top = spool__load(&pool->top, RELAXED);
-    do
-        spool__store(&pool->links[cell - 1], top & mask, RELAXED);
-    while (!spool__cas(&pool->top, &top, ((top & ~mask) + mask + 1) | cell, RELEASE));
-    /* Release: this thread has finished with the bytes, and the link is written. */
-}
-
 /* The cell that the slot behind pos keeps was used by the other side last. */
 static inline void fetch_next_cell(struct spool__ring *r, uint64_t pos)
 {
@@ -316,7 +272,7 @@ static bool cell_for_put(struct spool__ring *r, struct place *p, size_t *ret_cel
 {
     uint64_t unit = r->unit;
     if (p->view.value == NO_CELL) {
-        *ret_cell = cell_take(r);
+        *ret_cell = spool__pool_take(pool_of(r));
         struct view now = *ret_cell == NO_CELL ? slot_load(p->slot, true, unit) : p->view;
         return now.word == p->view.word && now.value == p->view.value;
     }
@@ -337,7 +293,7 @@ static void cell_keep(struct spool__ring *r, struct place p)
     struct view without = {turn_of(r->unit, p.pos) + r->unit, NO_CELL};
     struct view with = {without.word, p.view.value};
     if (!r->keeps || !slot_swap(p.slot, true, without, with))
-        cell_give(r, (size_t)p.view.value);
+        spool__pool_give(pool_of(r), (size_t)p.view.value);
 }
 
 /* ---- The operations --------------------------------------------------------------------------------------------- */
@@ -368,13 +324,13 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
         if (slot_swap(p.slot, packed, p.view, (struct view){turn | FULL, value})) {
             /* It came with a cell, and the slot had one. */
             if (cells && p.view.value != NO_CELL)
-                cell_give(r, (size_t)p.view.value);
+                spool__pool_give(pool_of(r), (size_t)p.view.value);
             return go_on(r, packed, &r->tail, &r->tail_calm, p.pos);
         }
         spool__back_off();
     }
     if (cell != NO_CELL)
-        cell_give(r, cell);
+        spool__pool_give(pool_of(r), cell);
     return ret;
 }
 
@@ -569,7 +525,7 @@ void spool__ring_drain(struct spool__ring *r, void (*drop)(void *elem))
         }
         if (drop)
             drop(cell_at(r, (size_t)p.view.value));
-        cell_give(r, (size_t)p.view.value);
+        spool__pool_give(pool_of(r), (size_t)p.view.value);
     }
 }
 
@@ -589,7 +545,7 @@ static bool lay_out(struct spool__ring *r, size_t elem_size, size_t capacity, si
         /* One number more than there are cells, for none. Their links can be counted. */
         indices = r->cells + 1;
         r->pool_at = (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
-        bytes = r->pool_at + sizeof(struct pool) + r->cells * sizeof(uint64_t);
+        bytes = r->pool_at + spool__pool_bytes(r->cells);
         bytes = (bytes + SPOOL_CACHE_LINE - 1) & ~(size_t)(SPOOL_CACHE_LINE - 1);
         r->cells_at = bytes;
         r->cell_stride &= ~(size_t)15;
@@ -626,6 +582,8 @@ void spool__ring_init(struct spool__ring *r, size_t elem_size, size_t capacity)
 {
     size_t bytes;
     (void)lay_out(r, elem_size, capacity, &bytes);
+    if (in_cells(elem_size))
+        spool__pool_init(pool_of(r), r->cells, r->unit / STEP - 1);
 }
 
 void spool__ring_set_turn(struct spool__ring *r, uint64_t turn)
@@ -639,12 +597,8 @@ size_t spool__ring_cells_at_rest(struct spool__ring *r)
 {
     if (!in_cells(r->elem_size))
         return 0;
-    struct pool *pool = pool_of(r);
-    size_t n = r->cells - (size_t)spool__load(&pool->fresh, RELAXED);
+    size_t n = spool__pool_count(pool_of(r));
     for (size_t i = 0; i < r->capacity; i++)
         n += slot_load(slot_at(r, true, i), true, r->unit).value != NO_CELL;
-    uint64_t cell = spool__load(&pool->top, RELAXED) & (r->unit / STEP - 1);
-    for (; cell != NO_CELL; n++)
-        cell = spool__load(&pool->links[cell - 1], RELAXED);
     return n;
 }

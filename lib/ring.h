@@ -28,10 +28,10 @@
  * Elements of up to 8 bytes lie in the slot beside its word, and 16 bytes are swapped. Larger ones, and all where the
  * processor cannot swap 16 bytes, lie in *cells*; the slot is then a single word with the cell's number in its middle
  * bits. There are more cells than slots, so that threads stopped with a cell in hand take no room from others, up to
- * that many; each further one keeps one. Free cells form a stack (R. K. Treiber, 1986) with a counter against reuse, on
- * whose line each operation would wait for the one before. So in all but small rings a slot keeps its cell: who has
- * copied an element out swaps its cell back into the slot, free as that is, and who puts there next swaps it out again,
- * to fill it. Only cells of those who find the slot used by then go by way of the stack.
+ * that many; each further one keeps one. Free cells form a stack (pool.h), on whose line each operation would wait for
+ * the one before. So in all but small rings a slot keeps its cell: who has copied an element out swaps its cell back
+ * into the slot, free as that is, and who puts there next swaps it out again, to fill it. Only cells of those who find
+ * the slot used by then go by way of the stack.
  *
  * The last change that an operation makes for others to act upon is the swap, a read-modify-write; the hint that is
  * stored after it does not matter, so no wake waits for it.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-3.0-or-later */
 /*
- * The cells of lib/ring.c in a ring whose slots keep them: who has which, and what is written there when.
+ * The cells of lib/ring.c and lib/pool.c in a ring whose slots keep them: who has which, and what is written there when.
  *
  * That a thread finds the place of the next put or get is ring.pml's; here it looks at the right slot at once, and what
  * it saw may be past when it swaps. What one step is: that look, one swap of a slot, one cell onto the stack or a look
