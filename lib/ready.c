@@ -6,7 +6,7 @@
 
 /* The list of the cases that may be ready, and the gates of the others. */
 
-/* Before another listed case; if that is the first, either as the new first or as the last. */
+/* Before another listed case, or if that is the first one, as the new first or as the last. */
 static void link_listed(struct spool_select *s, int index, int before, bool as_first)
 {
     struct kase *c = &s->cases[index];
@@ -21,7 +21,7 @@ static void link_listed(struct spool_select *s, int index, int before, bool as_f
     c->prev_listed = after;
     c->next_listed = before;
     s->cases[before].prev_listed = s->cases[after].next_listed = index;
-    if (as_first && before == s->first_listed)
+    if (as_first)
         s->first_listed = index;
 }
 
