@@ -102,6 +102,7 @@ SPECIALIZED void end_turn(struct spool_select *s, int index)
         spool__select_list_last(s, index);
 }
 
+/* The probes. */
 SPECIALIZED void tell(const struct spool_select *s, int index)
 {
     const struct kase *c = &s->cases[index];
@@ -274,7 +275,7 @@ static __attribute__((noinline)) int choose_in_order(struct spool_select *s, enu
     return index > last ? index : NONE;
 }
 
-/* Performs one listed case and returns its index, or NONE. */
+/* Performs one listed case and returns its index, or NONE. In line for the wait that finds one at once; again: not. */
 SPECIALIZED int choose(struct spool_select *s, enum miss miss)
 {
     return s->order == SPOOL_IN_ORDER ? choose_in_order(s, miss) : choose_fair(s, miss);
@@ -382,7 +383,10 @@ static __attribute__((noinline)) int choose_again(struct spool_select *s, enum m
     return choose(s, miss);
 }
 
-/* None of those that were listed was ready: looks again for a while, and then sleeps. */
+/*
+ * None of those that were listed was ready: looks again for a while, and then sleeps. The time runs from here: who finds
+ * a case ready at once does not read the clock.
+ */
 static __attribute__((noinline)) int wait_longer(struct spool_select *s, int64_t timeout_ns)
 {
     int64_t deadline = timeout_ns == 0 ? 0 : spool__deadline(timeout_ns);
