@@ -485,7 +485,7 @@ START_TEST(test_words_of_each_segment)
                     get_word(c, words[out]);
                 for (; n < 20; n++) {
                     const struct spool__segment *last = c->tail;
-                    /* Three that are in the way there, as it is by then; the last of them again; and one that is not. */
+                    /* Three that cannot stand there, as it is by then; the last of them again; and one that can. */
                     words[n] = n % 5 == 4 ? n : n % 5 == 3 && n > 4 ? words[n - 1] : last->key ^ which;
                     put_word(c, words[n]);
                     must_be(spool__chain_len(c), n + 1 - out);
