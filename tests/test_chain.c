@@ -823,7 +823,7 @@ START_TEST(test_large_segments)
     long most = 0;
 
     huge = _i % N_HUGE;
-    for (struct spool__segment *last = c->tail; n * step < 5 * HUGE; n++) {
+    for (struct spool__segment *last = c->tail; n * step < 4 * HUGE; n++) {
         errno = 77;
         put(c, n);
         must_be(errno, 77);
@@ -848,8 +848,8 @@ START_TEST(test_large_segments)
     must_be(try_get(c), -EAGAIN);
     /* The one that both ends are in, the last, and a small one to spare. */
     must(atomic_load(&bytes_live) <= (long)(2 * c->segment_bytes + (large ? HUGE : 0)));
-    /* A short queue is in small ones again. */
-    for (size_t i = 0; i < n; i++) {
+    /* A short queue is in small ones again, once it has left that. */
+    for (size_t i = 0, last = (size_t)(c->tail->slots + 3 * c->slots); i < last; i++) {
         put(c, i);
         get(c, i);
     }
