@@ -107,7 +107,8 @@ static inline struct place find_tail(struct spool__chain *c, struct op *op)
 
 /*
  * Where the next get finds its element: FULL or above, FREE if there is none, CLOSED if none will come. That a slot is
- * free with all before it used proves the queue empty at that moment; so does a `next` of NULL.
+ * free with all before it used proves the queue empty at that moment; so does a `next` of NULL. Acquire, of each slot:
+ * who says that it is ready, or closed, has seen what was done before; pairs with the swaps in slot_fill and the close.
  */
 static inline struct place find_head(struct spool__chain *c, struct op *op)
 {
@@ -159,7 +160,10 @@ static uint64_t elements_before(struct place p)
 
 /* ---- The queue ------------------------------------------------------------------------------------------------- */
 
-/* From FREE to word. Release: the cell was filled before. */
+/*
+ * From FREE to word. Release: what its putter did before, the filling of the cell included; pairs with the acquire in
+ * slot_take, and in find_head for who only looks.
+ */
 static inline bool slot_fill(struct place p, uint64_t word)
 {
     uint64_t expected = FREE;
@@ -203,7 +207,7 @@ static inline bool put_at_once(struct spool__chain *c, const struct op *op, cons
     return true;
 }
 
-/* The word for an element in s, with a cell if it needs one: DEAD if it cannot stand there, as cells have run out. */
+/* The word for an element in s, with a cell if it needs one: DEAD if cells have run out, or it cannot stand there. */
 static uint64_t settle_in(struct spool__chain *c, struct spool__segment *s, const void *elem)
 {
     uint64_t word = spool__in_cells(c->elem_size) ? 0 : word_of(c, s, elem);
