@@ -200,7 +200,7 @@ static inline bool put_at_once(struct spool__chain *c, const struct op *op, cons
     if (p.index >= s->slots || word < FULL || spool__load(spool__slot_at(s, p.index), RELAXED) != FREE)
         return false;
     if (!slot_fill(p, word)) {
-        spool__back_off();
+        spool__back_off(0);
         return false;
     }
     hint(&s->tail, p.index + 1);
@@ -224,6 +224,7 @@ static __attribute__((noinline)) int put_slowly(struct spool__chain *c, struct o
 {
     uint64_t word = FREE, word_in = UINT64_MAX; /* and the first of the segment that it is for */
     int ret = 0;
+    unsigned lost = 1;
     for (;;) {
         struct place p = find_tail(c, &op);
         if (p.word != FREE) {
@@ -245,7 +246,7 @@ static __attribute__((noinline)) int put_slowly(struct spool__chain *c, struct o
             if (word != DEAD)
                 break;
         } else {
-            spool__back_off();
+            spool__back_off(lost++);
         }
     }
     finish(c, &op);
@@ -270,6 +271,7 @@ static inline bool slot_take(uint64_t *slot, uint64_t word)
 /* Takes the element at head out of its slot: *ret is what was there. It stays until the operation is finished. */
 static inline int take(struct spool__chain *c, struct op *op, struct place *ret)
 {
+    unsigned lost = 1;
     for (;;) {
         struct place p = find_head(c, op);
         if (p.word < FULL)
@@ -279,7 +281,7 @@ static inline int take(struct spool__chain *c, struct op *op, struct place *ret)
             *ret = p;
             return 0;
         }
-        spool__back_off();
+        spool__back_off(lost++);
     }
 }
 
@@ -296,7 +298,7 @@ static inline bool get_at_once(struct spool__chain *c, const struct op *op, void
     if (word < FULL)
         return false;
     if (!slot_take(slot, word)) {
-        spool__back_off();
+        spool__back_off(0);
         return false;
     }
     hint(&s->head, index + 1);

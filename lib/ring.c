@@ -254,6 +254,12 @@ SPECIALIZED struct place settle_head(struct spool__ring *r, bool packed, uint64_
     return settle(r, packed, unit, &r->head, 0);
 }
 
+/* What spool__back_off begins with. In a small ring everybody wants the one line, for every operation. */
+static inline unsigned lost_at_first(const struct spool__ring *r)
+{
+    return r->ahead == 0 ? 2 : 0;
+}
+
 /* ---- Cells ------------------------------------------------------------------------------------------------------ */
 
 /* The cell that the slot behind pos keeps was used by the other side last. */
@@ -268,7 +274,7 @@ static inline void fetch_next_cell(struct spool__ring *r, uint64_t pos)
 }
 
 /* For a put at p: out of its slot, and then p is as the slot is, or from the pool. False: p has changed. */
-static bool cell_for_put(struct spool__ring *r, struct place *p, size_t *ret_cell)
+static bool cell_for_put(struct spool__ring *r, struct place *p, size_t *ret_cell, unsigned *lost)
 {
     uint64_t unit = r->unit;
     if (p->view.value == NO_CELL) {
@@ -278,7 +284,7 @@ static bool cell_for_put(struct spool__ring *r, struct place *p, size_t *ret_cel
     }
     struct view without = {p->view.word, NO_CELL};
     if (!slot_swap(p->slot, true, p->view, without)) {
-        spool__back_off();
+        spool__back_off((*lost)++);
         return false;
     }
     *ret_cell = (size_t)p->view.value;
@@ -305,6 +311,7 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
     uint64_t unit = r->unit;
     size_t cell = NO_CELL;
     uint64_t value = cells ? 0 : spool__word_from(elem, r->elem_size);
+    unsigned lost = lost_at_first(r) + 1;
     int ret;
     for (;; p = settle_tail(r, packed, unit)) {
         uint64_t turn = turn_of(unit, p.pos);
@@ -314,7 +321,7 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
             break;
         }
         if (cells && cell == NO_CELL) {
-            if (!cell_for_put(r, &p, &cell))
+            if (!cell_for_put(r, &p, &cell, &lost))
                 continue;
             if (cell == NO_CELL)
                 return -EAGAIN;
@@ -327,7 +334,7 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
                 spool__pool_give(pool_of(r), (size_t)p.view.value);
             return go_on(r, packed, &r->tail, &r->tail_calm, p.pos);
         }
-        spool__back_off();
+        spool__back_off(lost++);
     }
     if (cell != NO_CELL)
         spool__pool_give(pool_of(r), cell);
@@ -348,7 +355,7 @@ static __attribute__((noinline)) int put_from(struct spool__ring *r, const void 
 
 static __attribute__((noinline)) int put_again(struct spool__ring *r, const void *elem)
 {
-    spool__back_off();
+    spool__back_off(lost_at_first(r));
     return put(r, false, elem, settle_tail(r, false, r->unit));
 }
 
@@ -379,6 +386,7 @@ int spool__ring_put(struct spool__ring *r, const void *elem)
 SPECIALIZED int take(struct spool__ring *r, bool packed, struct place *p)
 {
     uint64_t unit = r->unit;
+    unsigned lost = lost_at_first(r) + 1;
     for (;; *p = settle_head(r, packed, unit)) {
         if (!(p->view.word & FULL)) {
             calm_down(r, &r->head_calm);
@@ -387,7 +395,7 @@ SPECIALIZED int take(struct spool__ring *r, bool packed, struct place *p)
         struct view freed = {turn_of(unit, p->pos) + unit + (p->view.word & CLOSED), 0};
         if (slot_swap(p->slot, packed, p->view, freed))
             return go_on(r, packed, &r->head, &r->head_calm, p->pos);
-        spool__back_off();
+        spool__back_off(lost++);
     }
 }
 
@@ -418,7 +426,7 @@ static __attribute__((noinline)) int get_from(struct spool__ring *r, void *ret_e
 
 static __attribute__((noinline)) int get_again(struct spool__ring *r, void *ret_elem)
 {
-    spool__back_off();
+    spool__back_off(lost_at_first(r));
     return get(r, false, ret_elem, settle_head(r, false, r->unit));
 }
 

@@ -96,7 +96,7 @@
 #define SPARE_MAX 2
 
 #define spool__pause() ex_yield()
-#define spool__back_off() ((void)0)
+#define spool__back_off(lost) ((void)(lost))
 #define spool__yield() ex_yield()
 #define spool__prefetch_write(p) ((void)(p))
 #define spool__sys_cpus() 1
