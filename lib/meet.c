@@ -29,21 +29,24 @@ void spool__meet_init(struct spool__meet *m, size_t elem_size)
 static void append(struct spool__meet *m, struct spool__offer *o)
 {
     o->next = NULL;
-    o->prev = m->sides[o->side].last;
     /* Read without the lock by who only looks whether there is any offer; the gate's fences order that. */
-    if (o->prev)
-        o->prev->next = o;
-    else
+    if (!m->sides[o->side].first) {
         spool__store(&m->sides[o->side].first, o, RELAXED);
+    } else {
+        o->prev = m->sides[o->side].last;
+        o->prev->next = o;
+    }
     m->sides[o->side].last = o;
 }
 
 static void unlink_offer(struct spool__meet *m, struct spool__offer *o)
 {
-    if (o->prev)
-        o->prev->next = o->next;
-    else
+    /* The next one is not told that it is the first: its thread looks at it, and its line would have to be fetched. */
+    if (m->sides[o->side].first == o) {
         spool__store(&m->sides[o->side].first, o->next, RELAXED);
+        return;
+    }
+    o->prev->next = o->next;
     if (o->next)
         o->next->prev = o->prev;
     else

@@ -64,7 +64,7 @@ enum spool__offer_state {
  * other processor, and an element elsewhere would be a third.
  */
 struct spool__offer {
-    struct spool__offer *prev, *next; /* under the meet's lock */
+    struct spool__offer *prev, *next; /* under the meet's lock; prev says nothing in the first */
     struct spool__meet *meet;
     struct spool__party *party; /* NULL: a thread's */
     void *elem;                 /* read for SPOOL__PUT, written for SPOOL__GET; a select's changes while it is shut */
@@ -87,7 +87,7 @@ struct spool__meet {
     uint32_t is_closed;
     uint64_t met; /* how often an element was handed over; under the lock */
     struct {
-        struct spool__offer *first, *last;
+        struct spool__offer *first, *last; /* last: says nothing without first */
         _Alignas(8) uint64_t changes; /* how often an offer came or went, and how often parties opened that have left */
     } sides[2];
     /* What hardly ever changes is in the next line. */

@@ -98,6 +98,23 @@ static void put_at_1_within(void)
 {
     (void)put_for(1, 3, 100);
 }
+static void put_2_within(void)
+{
+    (void)put_for(0, 2, 10);
+}
+static void put_3_within_then_put_4(void)
+{
+    (void)put_for(0, 3, 20);
+    (void)put(0, 4);
+}
+/* When the times of the others have run out, or at least may have. */
+static void get_later_then_close(void)
+{
+    expect(get_for(1, 50), -ETIMEDOUT);
+    (void)get_for(0, 1000);
+    (void)get_for(0, 1000);
+    close_it();
+}
 static void done_0(void)
 {
     done(0);
@@ -115,6 +132,8 @@ const struct ex_scenario ex_rendezvous[] = {
     {"meet-try", "a try meets a blocked getter, or not", meeting, {try_put_1, get_within}, done_0, 0, {4, 3, 2}},
     {"meet-timeout", "times run out on both sides",
      meeting, {put_within, get_within, get_within}, done_0, 0, {2, 2, 1}},
+    {"meet-withdraw", "of three that wait two go again, and one comes back",
+     two_meetings, {put_1, put_2_within, put_3_within_then_put_4, get_later_then_close}, done_0_and_1, EX_DELAYS, {2, 2, 1}},
     {"meet-close", "a close beside a putter and a getter", meeting, {put_1, get_one, close_it}, done_0, 0, {3, 2, 1}},
     {"meet-select", "a select gets, a thread puts", meeting, {select_one, put_1}, done_0, 0, {3, 3, 2}},
     {"meet-select-select", "two selects, each may put or get",
