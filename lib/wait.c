@@ -26,8 +26,13 @@
 #define GATHERS_FROM 32
 #endif
 
-/* With more cases listed than this a look at all of them takes as long as parking. */
+/* A look at so many listed cases is a turn of spinning; more take as many turns. */
 #define FEW_LISTED 8
+/*
+ * With more than this a look at all of them takes as long as parking: to arm each, and two or three system calls for the
+ * message that comes.
+ */
+#define MANY_LISTED 64
 
 #define SPECIALIZED static inline __attribute__((always_inline))
 
@@ -370,7 +375,7 @@ static void pass_on_all(struct spool_select *s)
 static bool spin(struct spool_select *s, unsigned *turns)
 {
     if (s->n_armed == 0 && s->n_plain == 0)
-        return spool__spin(turns);
+        return spool__spin_over(turns, ((unsigned)s->n_listed + FEW_LISTED - 1) / FEW_LISTED);
     if (!spool__spin_over(turns, (unsigned)s->n_listed))
         return false;
     if (spool__spin_yields(*turns))
@@ -394,7 +399,7 @@ static __attribute__((noinline)) int wait_longer(struct spool_select *s, int64_t
     if (timeout_ns != 0) {
         unsigned turns = 0;
         /* Who has offers had better open them first: then others that look find them. */
-        while (index == NONE && s->n_listed > 0 && s->n_listed <= FEW_LISTED && s->n_offers == 0 && spin(s, &turns))
+        while (index == NONE && s->n_listed > 0 && s->n_listed <= MANY_LISTED && s->n_offers == 0 && spin(s, &turns))
             index = choose_again(s, KEEP);
         if (index == NONE)
             index = choose_again(s, ARM);
