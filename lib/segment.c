@@ -14,6 +14,13 @@
 #define LARGE_SLOTS SIZE_MAX
 #define LARGE_FROM (2 * LARGE_BYTES) /* when segments take so much, further ones are large */
 #endif
+/*
+ * A huge page takes 0.1 to 0.5 ms, to be filled with zeros. Where others' pages have to be moved to make one, or the host
+ * of a virtual machine has to find the memory first, it takes many times as long, all of it in one put: then as many
+ * segments as this are small ones, 30 MiB of them.
+ */
+#define DEAR_NS 2500000
+#define DEAR_FOR 480u
 #define FIRST_BYTES 2048 /* of the first segment's slots and cells */
 
 #define SLOT_BYTES sizeof(uint64_t)
@@ -111,17 +118,37 @@ bool spool__segment_retire(struct spool__chain *c, struct spool__segment *s)
     return true;
 }
 
-/* A large segment, unless there is no need or no memory for it, or elements are so large that the usual ones are. */
+static unsigned dear_for; /* so many segments more */
+
+static bool large_are_dear(void)
+{
+    /* That threads which count down at once count once does no harm. */
+    unsigned left = spool__load(&dear_for, RELAXED);
+    if (left > 0)
+        spool__store(&dear_for, left - 1, RELAXED);
+    return left > 0;
+}
+
+/*
+ * A large segment, unless there is no need or no memory for it, or they are dear, or elements are so large that the usual
+ * ones are.
+ */
 static struct spool__segment *segment_map_large(struct spool__chain *c)
 {
     if (spool__load(&c->mapped, RELAXED) < LARGE_FROM || c->segment_bytes > LARGE_BYTES / 2)
         return NULL;
+    if (large_are_dear())
+        return NULL;
+    int64_t begin = spool__sys_now();
     struct spool__segment *s = spool__sys_map_huge();
     if (!s)
         return NULL;
     uint64_t slots, cells;
     (void)lay_out(c->elem_size, LARGE_BYTES - sizeof *s, SLOTS_MIN, LARGE_SLOTS, &slots, &cells);
+    /* The first write is what takes the time. */
     segment_init(s, LARGE_BYTES, slots, cells);
+    if (spool__sys_now() - begin > DEAR_NS)
+        spool__store(&dear_for, DEAR_FOR, RELAXED);
     return s;
 }
 

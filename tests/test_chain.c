@@ -20,10 +20,12 @@ static const size_t sizes[SIZES] = {0, 1, 8, 9, 24, ELEM_MAX};
 
 void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
 int __real_munmap(void *at, size_t bytes);
+int __real_clock_gettime(clockid_t clock, struct timespec *ret);
 int __real_pthread_key_create(pthread_key_t *key, void (*end)(void *));
 int __real_pthread_setspecific(pthread_key_t key, const void *value);
 void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *at, size_t bytes);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
 int __wrap_pthread_key_create(pthread_key_t *key, void (*end)(void *));
 int __wrap_pthread_setspecific(pthread_key_t key, const void *value);
 
@@ -34,6 +36,8 @@ static atomic_bool maps_fail;
  * begins where they do; or there is no room for two.
  */
 static enum { ALIGNED, NO_HUGE, STRAY, STRAY_ALIGNED, STRAY_ALONE, N_HUGE } huge;
+/* How long a huge page takes, ns, however long it takes, and the time, which stands still otherwise; -1: as it is. */
+static int64_t huge_takes = -1, stopped_clock;
 static _Thread_local void (*on_map)(void); /* called once, in the midst of a put */
 
 /* Where `huge` says, whatever this kernel would do. */
@@ -44,6 +48,8 @@ static void *map_huge(size_t bytes, int prot, int flags)
 
     if (p == MAP_FAILED)
         return p;
+    if (huge_takes >= 0)
+        stopped_clock += huge_takes;
     from = p + (-(uintptr_t)p & (HUGE - 1));
     if (huge == STRAY || (huge != ALIGNED && bytes == HUGE))
         from += 4096;
@@ -80,6 +86,23 @@ int __wrap_munmap(void *at, size_t bytes)
     atomic_fetch_sub(&maps_live, 1);
     atomic_fetch_sub(&bytes_live, (long)bytes);
     return __real_munmap(at, bytes);
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
+{
+    if (huge_takes < 0)
+        return __real_clock_gettime(clock, ret);
+    *ret = (struct timespec){.tv_sec = stopped_clock / 1000000000, .tv_nsec = stopped_clock % 1000000000};
+    return 0;
+}
+
+static void stop_clock(int64_t takes)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    stopped_clock = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    huge_takes = takes;
 }
 
 /* A sanitizer's own library calls these two as well, before it can bear to see it, and at the end of every thread. */
@@ -823,6 +846,7 @@ START_TEST(test_large_segments)
     long most = 0;
 
     huge = _i % N_HUGE;
+    stop_clock(100000);
     for (struct spool__segment *last = c->tail; n * step < 4 * HUGE; n++) {
         errno = 77;
         put(c, n);
@@ -855,6 +879,34 @@ START_TEST(test_large_segments)
     }
     must(atomic_load(&bytes_live) <= (long)(2 * c->segment_bytes));
     must(c->tail->bytes == c->segment_bytes);
+    chain_free(c);
+    must_be(atomic_load(&bytes_live), 0);
+}
+END_TEST
+
+/* Where a huge page takes long, one is made for each 480 small segments; where it does not any more, nothing but those. */
+START_TEST(test_dear_huge_pages)
+{
+    enum { SMALL = 480, DEAR = 2600000, CHEAP = 2400000 };
+    struct spool__chain *c = chain_new(ELEM_MAX / 2, 0);
+    int n_large = 0, small_since = 0;
+
+    stop_clock(DEAR);
+    for (struct spool__segment *last = c->tail; n_large < 6;) {
+        put(c, 0);
+        if (c->tail == last)
+            continue;
+        last = c->tail;
+        if (last->bytes != HUGE) {
+            small_since++;
+            continue;
+        }
+        /* Two that were dear, and then no more. */
+        must(n_large == 0 || small_since == (n_large <= 2 ? SMALL : 0));
+        small_since = 0;
+        n_large++;
+        huge_takes = n_large < 2 ? DEAR : CHEAP;
+    }
     chain_free(c);
     must_be(atomic_load(&bytes_live), 0);
 }
@@ -1541,6 +1593,7 @@ int main(void)
     tcase_add_loop_test(tc, test_memory_comes_back, 0, 2);
     tcase_add_loop_test(tc, test_steady_flow_maps_nothing, 0, SIZES);
     tcase_add_loop_test(tc, test_large_segments, 0, N_HUGE * SIZES);
+    tcase_add_test(tc, test_dear_huge_pages);
 
     tc = case_new(s, "threads");
     tcase_add_loop_test(tc, test_crowd, 0, 3);
