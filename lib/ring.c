@@ -254,10 +254,10 @@ SPECIALIZED struct place settle_head(struct spool__ring *r, bool packed, uint64_
     return settle(r, packed, unit, &r->head, 0);
 }
 
-/* What spool__back_off begins with. In a small ring everybody wants the one line, for every operation. */
-static inline unsigned lost_at_first(const struct spool__ring *r)
+/* After a swap that came too late, lost times before. In a small ring everybody wants the one line for each operation. */
+static inline void back_off(const struct spool__ring *r, unsigned lost)
 {
-    return r->ahead == 0 ? 2 : 0;
+    spool__back_off(r->ahead == 0 ? lost + 2 : lost);
 }
 
 /* ---- Cells ------------------------------------------------------------------------------------------------------ */
@@ -274,7 +274,7 @@ static inline void fetch_next_cell(struct spool__ring *r, uint64_t pos)
 }
 
 /* For a put at p: out of its slot, and then p is as the slot is, or from the pool. False: p has changed. */
-static bool cell_for_put(struct spool__ring *r, struct place *p, size_t *ret_cell, unsigned *lost)
+static bool cell_for_put(struct spool__ring *r, struct place *p, size_t *ret_cell, unsigned lost)
 {
     uint64_t unit = r->unit;
     if (p->view.value == NO_CELL) {
@@ -284,7 +284,7 @@ static bool cell_for_put(struct spool__ring *r, struct place *p, size_t *ret_cel
     }
     struct view without = {p->view.word, NO_CELL};
     if (!slot_swap(p->slot, true, p->view, without)) {
-        spool__back_off((*lost)++);
+        back_off(r, lost);
         return false;
     }
     *ret_cell = (size_t)p->view.value;
@@ -311,7 +311,7 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
     uint64_t unit = r->unit;
     size_t cell = NO_CELL;
     uint64_t value = cells ? 0 : spool__word_from(elem, r->elem_size);
-    unsigned lost = lost_at_first(r) + 1;
+    unsigned lost = 1;
     int ret;
     for (;; p = settle_tail(r, packed, unit)) {
         uint64_t turn = turn_of(unit, p.pos);
@@ -321,8 +321,10 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
             break;
         }
         if (cells && cell == NO_CELL) {
-            if (!cell_for_put(r, &p, &cell, &lost))
+            if (!cell_for_put(r, &p, &cell, lost)) {
+                lost++;
                 continue;
+            }
             if (cell == NO_CELL)
                 return -EAGAIN;
             memcpy(cell_at(r, cell), elem, r->elem_size);
@@ -334,7 +336,7 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
                 spool__pool_give(pool_of(r), (size_t)p.view.value);
             return go_on(r, packed, &r->tail, &r->tail_calm, p.pos);
         }
-        spool__back_off(lost++);
+        back_off(r, lost++);
     }
     if (cell != NO_CELL)
         spool__pool_give(pool_of(r), cell);
@@ -355,7 +357,7 @@ static __attribute__((noinline)) int put_from(struct spool__ring *r, const void 
 
 static __attribute__((noinline)) int put_again(struct spool__ring *r, const void *elem)
 {
-    spool__back_off(lost_at_first(r));
+    back_off(r, 0);
     return put(r, false, elem, settle_tail(r, false, r->unit));
 }
 
@@ -386,7 +388,7 @@ int spool__ring_put(struct spool__ring *r, const void *elem)
 SPECIALIZED int take(struct spool__ring *r, bool packed, struct place *p)
 {
     uint64_t unit = r->unit;
-    unsigned lost = lost_at_first(r) + 1;
+    unsigned lost = 1;
     for (;; *p = settle_head(r, packed, unit)) {
         if (!(p->view.word & FULL)) {
             calm_down(r, &r->head_calm);
@@ -395,7 +397,7 @@ SPECIALIZED int take(struct spool__ring *r, bool packed, struct place *p)
         struct view freed = {turn_of(unit, p->pos) + unit + (p->view.word & CLOSED), 0};
         if (slot_swap(p->slot, packed, p->view, freed))
             return go_on(r, packed, &r->head, &r->head_calm, p->pos);
-        spool__back_off(lost++);
+        back_off(r, lost++);
     }
 }
 
@@ -426,7 +428,7 @@ static __attribute__((noinline)) int get_from(struct spool__ring *r, void *ret_e
 
 static __attribute__((noinline)) int get_again(struct spool__ring *r, void *ret_elem)
 {
-    spool__back_off(lost_at_first(r));
+    back_off(r, 0);
     return get(r, false, ret_elem, settle_head(r, false, r->unit));
 }
 
