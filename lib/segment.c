@@ -15,11 +15,11 @@
 #define LARGE_FROM (2 * LARGE_BYTES) /* when segments take so much, further ones are large */
 #endif
 /*
- * A huge page takes 0.1 to 0.5 ms, to be filled with zeros. Where others' pages have to be moved to make one, or the host
- * of a virtual machine has to find the memory first, it takes many times as long, all of it in one put: then as many
- * segments as this are small ones, 30 MiB of them.
+ * A huge page takes some tenths of a millisecond, to be filled with zeros. Where others' pages have to be moved to make
+ * one, or the host of a virtual machine has to find the memory first, it takes many times as long, all of it in one put:
+ * then as many segments as this are small ones, 30 MiB of them.
  */
-#define DEAR_NS 2500000
+#define DEAR_NS 4000000
 #define DEAR_FOR 480u
 #define FIRST_BYTES 2048 /* of the first segment's slots and cells */
 

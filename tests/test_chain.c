@@ -887,7 +887,7 @@ END_TEST
 /* Where a huge page takes long, one is made for each 480 small segments; where it does not any more, nothing but those. */
 START_TEST(test_dear_huge_pages)
 {
-    enum { SMALL = 480, DEAR = 2600000, CHEAP = 2400000 };
+    enum { SMALL = 480, DEAR = 4100000, CHEAP = 3900000 };
     struct spool__chain *c = chain_new(ELEM_MAX / 2, 0);
     int n_large = 0, small_since = 0;
 
