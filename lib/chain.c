@@ -224,7 +224,7 @@ static __attribute__((noinline)) int put_slowly(struct spool__chain *c, struct o
 {
     uint64_t word = FREE, word_in = UINT64_MAX; /* and the first of the segment that it is for */
     int ret = 0;
-    unsigned lost = 1;
+    unsigned lost = spool__in_cells(c->elem_size) ? 0 : 1; /* others come from the short way */
     for (;;) {
         struct place p = find_tail(c, &op);
         if (p.word != FREE) {
@@ -271,7 +271,7 @@ static inline bool slot_take(uint64_t *slot, uint64_t word)
 /* Takes the element at head out of its slot: *ret is what was there. It stays until the operation is finished. */
 static inline int take(struct spool__chain *c, struct op *op, struct place *ret)
 {
-    unsigned lost = 1;
+    unsigned lost = spool__in_cells(c->elem_size) ? 0 : 1; /* others come from the short way */
     for (;;) {
         struct place p = find_head(c, op);
         if (p.word < FULL)

@@ -311,7 +311,7 @@ SPECIALIZED int put(struct spool__ring *r, bool packed, const void *elem, struct
     uint64_t unit = r->unit;
     size_t cell = NO_CELL;
     uint64_t value = cells ? 0 : spool__word_from(elem, r->elem_size);
-    unsigned lost = 1;
+    unsigned lost = packed ? 0 : 1; /* others come from the short way */
     int ret;
     for (;; p = settle_tail(r, packed, unit)) {
         uint64_t turn = turn_of(unit, p.pos);
@@ -388,7 +388,7 @@ int spool__ring_put(struct spool__ring *r, const void *elem)
 SPECIALIZED int take(struct spool__ring *r, bool packed, struct place *p)
 {
     uint64_t unit = r->unit;
-    unsigned lost = 1;
+    unsigned lost = packed ? 0 : 1; /* others come from the short way */
     for (;; *p = settle_head(r, packed, unit)) {
         if (!(p->view.word & FULL)) {
             calm_down(r, &r->head_calm);
