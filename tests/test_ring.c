@@ -4,6 +4,8 @@
 
 #include "util.h"
 
+#include <sys/mman.h>
+
 #include "ring.h"
 
 #define ROUNDS 12
@@ -253,6 +255,56 @@ struct crowd {
     int putters;
 };
 
+/* ---- A put that is overtaken while it reads its element --------------------------------------------------------- */
+
+#define PAGE 4096
+static struct spool__ring *overtaken_ring;
+static unsigned char *overtaken_page;
+static volatile sig_atomic_t overtaken_by;
+
+static void overtake(int sig, siginfo_t *info, void *context)
+{
+    unsigned char elem[24];
+
+    (void)context;
+    if ((unsigned char *)info->si_addr - overtaken_page >= PAGE || mprotect(overtaken_page, PAGE, PROT_READ) < 0)
+        signal(sig, SIG_DFL);
+    elem_fill(elem, sizeof elem, 2);
+    overtaken_by = spool__ring_put(overtaken_ring, elem) == 0;
+}
+
+/* It comes to the next slot with a cell, and that has one too. */
+START_TEST(test_overtaken)
+{
+    struct spool__ring *r = overtaken_ring = ring_new(24, 16);
+    struct sigaction act = {.sa_sigaction = overtake, .sa_flags = SA_SIGINFO}, was;
+    unsigned char elem[64];
+    uint64_t next = 1;
+
+    for (int i = 0; i < ROUNDS; i++)
+        check_round(r, 24, &next);
+    for (size_t i = 0; i < 16; i++)
+        must(has_cell(r, i));
+    overtaken_page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    must(overtaken_page != MAP_FAILED);
+    elem_fill(overtaken_page, 24, 1);
+    must_be(mprotect(overtaken_page, PAGE, PROT_NONE), 0);
+    must_be(sigaction(SIGSEGV, &act, &was), 0);
+    must_be(spool__ring_put(r, overtaken_page), 0);
+    must_be(sigaction(SIGSEGV, &was, NULL), 0);
+    must(overtaken_by);
+    must_be(spool__ring_cells_at_rest(r), r->cells);
+    for (unsigned i = 2; i > 0; i--) {
+        must_be(spool__ring_get(r, elem), 0);
+        must(elem_is(elem, 24, i));
+    }
+    must_be(spool__ring_get(r, elem), -EAGAIN);
+    must_be(spool__ring_cells_at_rest(r), r->cells);
+    must_be(munmap(overtaken_page, PAGE), 0);
+    free(r);
+}
+END_TEST
+
 static int crowd_put(struct worker *w)
 {
     struct crowd *all = w->more;
@@ -392,6 +444,7 @@ int main(void)
     tcase_add_loop_test(tc, test_close_everywhere, 0, SIZES);
     tcase_add_test(tc, test_positions);
     tcase_add_test(tc, test_cells);
+    tcase_add_test(tc, test_overtaken);
     tcase_add_test(tc, test_tight);
     tcase_add_test(tc, test_calm);
     tcase_add_test(tc, test_helps_lagging_ends);
