@@ -197,20 +197,34 @@ static inline int64_t spool__sys_now(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* Of the pages, of this size, that lie in the block whole. */
+static inline void spool__sys_advise(void *p, size_t bytes, uintptr_t page, int advice)
+{
+    uintptr_t from = ((uintptr_t)p + page - 1) & -page;
+    (void)madvise((void *)from, ((uintptr_t)p + bytes - from) & -page, advice);
+}
+
 /*
- * Zeroed. Of a large block the pages that lie in it whole may be huge ones: then there is one fault for 2 MiB instead
- * of 512, each of which takes as long as some hundred puts. Where they are not wanted or not there, nothing is lost.
+ * Zeroed. The pages of a large block are there from the start: later each would be a fault, in the midst of a put, that
+ * takes as long as some hundred puts, and longer when threads come to them together. Those of a very large block come as
+ * they are used, and may be huge ones: one fault for 2 MiB instead of 512. Where the kernel knows neither (the first it
+ * knows since Linux 5.14), nothing is lost.
  */
+#define SPOOL__LARGE ((size_t)1 << 17)
 #define SPOOL__HUGE_PAGE ((uintptr_t)1 << 21)
 static inline void *spool__sys_zalloc(size_t bytes)
 {
     int saved = errno;
     void *p = calloc(1, bytes);
+    if (p && bytes >= 4 * SPOOL__HUGE_PAGE) {
 #ifdef MADV_HUGEPAGE
-    uintptr_t from = ((uintptr_t)p + SPOOL__HUGE_PAGE - 1) & -SPOOL__HUGE_PAGE;
-    if (p && bytes >= 4 * SPOOL__HUGE_PAGE)
-        (void)madvise((void *)from, ((uintptr_t)p + bytes - from) & -SPOOL__HUGE_PAGE, MADV_HUGEPAGE);
+        spool__sys_advise(p, bytes, SPOOL__HUGE_PAGE, MADV_HUGEPAGE);
 #endif
+    } else if (p && bytes >= SPOOL__LARGE) {
+#ifdef MADV_POPULATE_WRITE
+        spool__sys_advise(p, bytes, (uintptr_t)sysconf(_SC_PAGESIZE), MADV_POPULATE_WRITE);
+#endif
+    }
     spool__sys_restore_errno(saved);
     return p;
 }

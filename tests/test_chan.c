@@ -4,6 +4,8 @@
 
 #include "util.h"
 
+#include <sys/mman.h>
+
 static const size_t sizes[] = {0, 1, 2, 3, 4, 7, 8, 9, 16, 24, 100, 1000, 4096};
 static const size_t capacities[] = {1, 2, 3, 7, 8, 1000, SPOOL_UNBOUNDED, 0};
 /* One of each flavour. */
@@ -166,6 +168,37 @@ START_TEST(test_large)
     must(spool_len(words) == 0 && spool_len(cells) == 0);
     (void)spool_unref(words);
     (void)spool_unref(cells);
+}
+END_TEST
+
+/* No put of a channel that is large, but not very large, has to wait for a page. */
+START_TEST(test_pages_from_the_start)
+{
+    const size_t wide[] = {sizeof(uint64_t), 64}, page = (size_t)sysconf(_SC_PAGESIZE), n = 16384;
+    unsigned char there[1024];
+
+#ifdef MADV_POPULATE_WRITE
+    char *p = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    must(p != MAP_FAILED);
+    int r = madvise(p, page, MADV_POPULATE_WRITE);
+    must_be(munmap(p, page), 0);
+    if (r < 0)
+        return; /* a kernel before 5.14 */
+    for (size_t i = 0; i < sizeof(wide) / sizeof(*wide); i++) {
+        spool_chan *c;
+        must_be(spool_chan_new(&c, wide[i], n), 0);
+        /* Where it begins is within the first page. */
+        uintptr_t from = ((uintptr_t)c + page - 1) & -(uintptr_t)page;
+        size_t pages = n * (wide[i] == sizeof(uint64_t) ? 16 : 8 + wide[i]) / page - 1;
+        must(pages <= sizeof there);
+        must_be(mincore((void *)from, pages * page, there), 0);
+        for (size_t k = 0; k < pages; k++)
+            must(there[k] & 1);
+        (void)spool_unref(c);
+    }
+#else
+    (void)wide, (void)page, (void)n, (void)there;
+#endif
 }
 END_TEST
 
@@ -1046,6 +1079,7 @@ int main(void)
     tcase_add_test(tc, test_new);
     tcase_add_test(tc, test_new_errors);
     tcase_add_test(tc, test_large);
+    tcase_add_test(tc, test_pages_from_the_start);
     tcase_add_test(tc, test_new_too_large);
 
     tc = case_new(s, "values");
