@@ -134,7 +134,7 @@ static inline void spool__pause(void)
 /*
  * After another thread's swap came first, lost times before in this operation. The line is at that one's processor, which
  * does one operation after the other there as long as nobody takes it away: some for each that the two would do in
- * turns. So 16 pauses, 64, 256, and then 1024 each time, which are 15 to 50 us: the more threads want the line, the
+ * turns. So 16 pauses, 64, 256, and then 1024 each time, which are 20 to 70 us: the more threads want the line, the
  * longer they stay away. (T. Anderson, "The performance of spin lock alternatives for shared-memory multiprocessors",
  * 1990.)
  */
