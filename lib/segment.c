@@ -17,7 +17,8 @@
 /*
  * A huge page takes some tenths of a millisecond, to be filled with zeros. Where others' pages have to be moved to make
  * one, or the host of a virtual machine has to find the memory first, it takes many times as long, all of it in one put:
- * then as many segments as this are small ones, 30 MiB of them.
+ * then as many segments as this are small ones, 30 MiB of them. (Also when the thread only had to wait for a processor,
+ * which does no harm.)
  */
 #define DEAR_NS 4000000
 #define DEAR_FOR 480u

@@ -267,7 +267,7 @@ static void overtake(int sig, siginfo_t *info, void *context)
     unsigned char elem[24];
 
     (void)context;
-    if ((unsigned char *)info->si_addr - overtaken_page >= PAGE || mprotect(overtaken_page, PAGE, PROT_READ) < 0)
+    if ((uintptr_t)info->si_addr - (uintptr_t)overtaken_page >= PAGE || mprotect(overtaken_page, PAGE, PROT_READ) < 0)
         signal(sig, SIG_DFL);
     elem_fill(elem, sizeof elem, 2);
     overtaken_by = spool__ring_put(overtaken_ring, elem) == 0;
