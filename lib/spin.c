@@ -67,11 +67,28 @@ static _Thread_local unsigned partner_pauses = PARTNER_PAUSES;
 /* Processors there are to run on; 0: not asked yet. Threads that ask at once find the same. */
 static int cpus;
 
+/*
+ * There may be more than the first thread may run on: it, and others, may each be bound to one of their own, which is
+ * how programs are made that must not be late. So a thread that was told of one pauses in its next wait all the same,
+ * for a trial. A wait that is over before it yields was brought its work by another processor.
+ */
+static _Thread_local enum { NO_TRIAL, TRIAL_IS_DUE, TRIAL_RUNS } trial;
+
 static int ask_for_cpus(void)
 {
     int n = spool__sys_cpus();
     spool__store(&cpus, n, RELAXED);
+    if (n < 2)
+        trial = TRIAL_IS_DUE;
     return n;
+}
+
+/* As a wait begins, and the one before it did not come to a yield. */
+static int believe_in_two(void)
+{
+    trial = NO_TRIAL;
+    spool__store(&cpus, 2, RELAXED);
+    return 2;
 }
 
 /* They may become fewer or more while the program runs: of a thread's waits that come to a yield each ASK_EACH-th asks.
@@ -105,10 +122,16 @@ static bool spin(unsigned *turns, unsigned pauses, bool is_late)
     if (n == 0)
         n = ask_for_cpus();
     bool begins = *turns == 0 && !is_late;
+    if (begins && trial == TRIAL_RUNS)
+        n = believe_in_two();
     if (begins && ((yields_for_long() && n > 1 && pauses == SPIN_PAUSES) || sleeps_at_once()))
         *turns = pauses + SPIN_YIELDS;
-    else if (*turns < pauses && n < 2)
+    else if (begins && trial == TRIAL_IS_DUE)
+        trial = TRIAL_RUNS;
+    else if (*turns < pauses && n < 2 && trial != TRIAL_RUNS)
         *turns = pauses;
+    if (*turns >= pauses && trial == TRIAL_RUNS)
+        trial = NO_TRIAL;
     /* More, if a signal handler that waited for a partner meanwhile has made them fewer. */
     if (*turns >= pauses + SPIN_YIELDS) {
         yielded.now = false;

@@ -281,6 +281,9 @@ START_TEST(test_partner)
     must_be(sched_getaffinity(0, sizeof cpus, &cpus), 0);
     bool alone = CPU_COUNT(&cpus) == 1;
     clock_stands = now_ns();
+    /* The first wait is a trial then. */
+    if (alone)
+        must_be(turns_of_meeting(0), shrinks[0] + n_yields);
     for (size_t i = 0; i < sizeof shrinks / sizeof *shrinks; i++)
         must_be(turns_of_meeting(0), (alone ? 0 : shrinks[i]) + n_yields);
     for (size_t i = 0; i < sizeof grows / sizeof *grows; i++)
@@ -386,6 +389,50 @@ START_TEST(test_affinity)
     must(waits_until(84) <= 256);
     worker_start(&w, wait_bound_to_one);
     must_be(worker_join(&w), 84);
+    clock_stands = 0;
+}
+END_TEST
+
+/*
+ * Bound to one processor, as the other threads of the program may be to others: each 256th wait that yields is followed
+ * by a trial, and after one that was over in its pauses there are pauses again, until the next 256 were in vain.
+ */
+START_TEST(test_bound_to_one_each)
+{
+    cpu_set_t all;
+
+    must_be(sched_getaffinity(0, sizeof all, &all), 0);
+    bind_to(first_of(&all));
+    clock_stands = now_ns();
+    must_be(turns_of_wait(), 84);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 255; i++)
+            must_be(turns_of_wait(), 20);
+        must_be(turns_of_wait(), 84);
+    }
+    /* The first pause of a trial, or its last, is none in vain. */
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 255; i++)
+            must_be(turns_of_wait(), 20);
+        must_be(wait_for_turns(round == 0 ? 1 : 64), round == 0 ? 1 : 64);
+        for (int i = 0; i < 256; i++)
+            must_be(turns_of_wait(), 84);
+        must_be(turns_of_wait(), 84);
+    }
+    /* The first yield is. */
+    for (int i = 0; i < 255; i++)
+        must_be(turns_of_wait(), 20);
+    must_be(wait_for_turns(65), 65);
+    must_be(turns_of_wait(), 20);
+    /* Who looks once more after its sleep makes no trial. */
+    for (int i = 1; i < 255; i++)
+        must_be(turns_of_wait(), 20);
+    unsigned turns = 0, n = 0;
+    while (spool__spin_late(&turns))
+        n++;
+    must_be(n, 20);
+    must_be(turns_of_wait(), 84);
+    must_be(sched_setaffinity(0, sizeof all, &all), 0);
     clock_stands = 0;
 }
 END_TEST
@@ -1074,6 +1121,7 @@ int main(void)
     tcase_add_test(tc, test_partner);
     tcase_add_test(tc, test_late);
     tcase_add_test(tc, test_affinity);
+    tcase_add_test(tc, test_bound_to_one_each);
     tcase_add_test(tc, test_moves);
 
     tc = case_new(s, "signals");

@@ -5,11 +5,13 @@
  *
  *     bounded-1, bounded-1024, rendezvous, unbounded    all processors, then one, then all again, then one, then all
  *     select-1024                                       the same, got by a select
+ *     own-1, own-0                                      all, then each thread, the first one too, its own, then all ...
  *     quota-1, quota-1024                               in a control group with a quota of half a processor
  *
  * The consumer checks that no message is lost, doubled or out of order. Figures, ns for each message: all-1, one-1,
- * all-2, one-2, all-3, one after the other; ratio is the mean of "one" by that of "all"; stall is the longest time in
- * which no message came, in each kind of phase, seen every millisecond. For the quota: free-1, quota, free-2.
+ * all-2, one-2, all-3, one after the other, or own-1 and own-2; ratio is the mean of these by that of "all"; stall is
+ * the longest time in which no message came, in each kind of phase, seen every millisecond. For the quota: free-1,
+ * quota, free-2.
  *
  * Options: phase_ms=MILLISECONDS of each phase, percent=QUOTA.
  */
@@ -21,17 +23,23 @@
 
 #include "special.h"
 
-enum { BOUNDED_1, BOUNDED_1024, RENDEZVOUS, UNBOUNDED, SELECT_1024, QUOTA_1, QUOTA_1024 };
+enum { BOUNDED_1, BOUNDED_1024, RENDEZVOUS, UNBOUNDED, SELECT_1024, OWN_1, OWN_0, QUOTA_1, QUOTA_1024 };
 enum { PHASES = 5 };
 #define STANDSTILL INT64_C(60000000000)
 
 static const struct {
     size_t capacity;
-    bool select;
+    bool select, own;
 } kinds[] = {
-    [BOUNDED_1] = {1, false}, [BOUNDED_1024] = {1024, false}, [RENDEZVOUS] = {0, false},
-    [UNBOUNDED] = {SPOOL_UNBOUNDED, false}, [SELECT_1024] = {1024, true}, [QUOTA_1] = {1, false},
-    [QUOTA_1024] = {1024, false},
+    [BOUNDED_1] = {.capacity = 1},
+    [BOUNDED_1024] = {.capacity = 1024},
+    [RENDEZVOUS] = {.capacity = 0},
+    [UNBOUNDED] = {.capacity = SPOOL_UNBOUNDED},
+    [SELECT_1024] = {.capacity = 1024, .select = true},
+    [OWN_1] = {.capacity = 1, .own = true},
+    [OWN_0] = {.capacity = 0, .own = true},
+    [QUOTA_1] = {.capacity = 1},
+    [QUOTA_1024] = {.capacity = 1024},
 };
 
 static spool_chan *chan;
@@ -139,6 +147,19 @@ static void allow(const cpu_set_t *cpus)
     closedir(d);
 }
 
+/* The producer and the first thread, who only looks on, on one processor, the consumer on another. */
+static void bind_each(const pthread_t threads[2], const cpu_set_t *one, const cpu_set_t *all)
+{
+    cpu_set_t other;
+    CPU_ZERO(&other);
+    for (size_t cpu = 0; CPU_COUNT(&other) == 0; cpu++)
+        if (CPU_ISSET(cpu, all) && !CPU_ISSET(cpu, one))
+            CPU_SET(cpu, &other);
+    need_sys(sched_setaffinity(0, sizeof *one, one), "sched_setaffinity");
+    need(-pthread_setaffinity_np(threads[0], sizeof *one, one), "pthread_setaffinity_np");
+    need(-pthread_setaffinity_np(threads[1], sizeof other, &other), "pthread_setaffinity_np");
+}
+
 static void run(long kind)
 {
     cpu_set_t all, one;
@@ -155,14 +176,17 @@ static void run(long kind)
     for (int i = 0; i < PHASES; i++) {
         char name[16];
         bool narrow = i % 2;
-        snprintf(name, sizeof name, "%s-%d", narrow ? "one" : "all", i / 2 + 1);
-        allow(narrow ? &one : &all);
+        snprintf(name, sizeof name, "%s-%d", !narrow ? "all" : kinds[kind].own ? "own" : "one", i / 2 + 1);
+        if (narrow && kinds[kind].own)
+            bind_each(threads, &one, &all);
+        else
+            allow(narrow ? &one : &all);
         sum[narrow] += phase(name, &stall[narrow]);
     }
     end_stream(threads);
     figure(sum[1] / (PHASES / 2) / (sum[0] / (PHASES - PHASES / 2)), "ratio");
     figure(stall[0], "all.stall");
-    figure(stall[1], "one.stall");
+    figure(stall[1], "%s.stall", kinds[kind].own ? "own" : "one");
 }
 
 /* ---- A quota -------------------------------------------------------------------------------------------------- */
@@ -252,9 +276,9 @@ static void run_quota(long kind)
 }
 
 static const struct cell cells[] = {
-    {"bounded-1", run, BOUNDED_1},     {"bounded-1024", run, BOUNDED_1024}, {"rendezvous", run, RENDEZVOUS},
-    {"unbounded", run, UNBOUNDED},     {"select-1024", run, SELECT_1024},   {"quota-1", run_quota, QUOTA_1},
-    {"quota-1024", run_quota, QUOTA_1024},
+    {"bounded-1", run, BOUNDED_1}, {"bounded-1024", run, BOUNDED_1024}, {"rendezvous", run, RENDEZVOUS},
+    {"unbounded", run, UNBOUNDED}, {"select-1024", run, SELECT_1024},   {"own-1", run, OWN_1},
+    {"own-0", run, OWN_0},         {"quota-1", run_quota, QUOTA_1},     {"quota-1024", run_quota, QUOTA_1024},
 };
 
 SPECIAL_MAIN("a stream whose processors change", cells)
