@@ -374,6 +374,11 @@ bool spool__gate_drain(struct spool__gate *g)
     return true;
 }
 
+bool spool__gate_is_signalled(const struct spool__gate *g)
+{
+    return (spool__load(&g->selects, RELAXED) & (S_EXPORTED | S_LISTENING)) == S_EXPORTED;
+}
+
 void spool__gate_see(const struct spool__gate *g, struct spool__gate_sight *ret)
 {
     uint64_t t = spool__load(&g->threads, RELAXED), s = spool__load(&g->selects, RELAXED);

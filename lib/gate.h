@@ -95,6 +95,8 @@ void spool__gate_export(struct spool__gate *g);
  * true. The caller then looks for work again, and wakes if there is.
  */
 bool spool__gate_drain(struct spool__gate *g);
+/* Whether strangers poll the descriptor, and a wake has written to it since it was last drained. */
+bool spool__gate_is_signalled(const struct spool__gate *g);
 
 /* What a gate said at one moment, for who looks at it from outside. */
 struct spool__gate_sight {

@@ -252,12 +252,28 @@ static bool wake_if_ready(struct spool__lane *lane, enum spool__side side)
     return true;
 }
 
+/* Strangers ask until there is no more; see TRY_LOOKS. */
+static ssize_t look_again(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
+{
+    ssize_t ret = -EAGAIN;
+    if (lane->flavour >= SPOOL__MEET || !spool__gate_is_signalled(&lane->gates[side]) || !spool__spin_pays())
+        return ret;
+    for (unsigned looks = 0; looks != TRY_LOOKS && ret == -EAGAIN; looks++) {
+        spool__pause();
+        ret = do_some(lane, side, elems, n);
+    }
+    return ret;
+}
+
 ssize_t spool__lane_try_again(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
 {
+    ssize_t ret = look_again(lane, side, elems, n);
+    if (ret != -EAGAIN)
+        return ret;
     if (!spool__gate_drain(&lane->gates[side]))
         return -EAGAIN;
     (void)wake_if_ready(lane, side);
-    ssize_t ret = do_some(lane, side, elems, n);
+    ret = do_some(lane, side, elems, n);
     if (ret == -EAGAIN)
         spool__lane_yield_to(lane, side);
     return ret;

@@ -191,6 +191,11 @@ bool spool__spin_yields(unsigned turns)
     return turns > SPIN_PAUSES;
 }
 
+bool spool__spin_pays(void)
+{
+    return spool__load(&cpus, RELAXED) != 1;
+}
+
 bool spool__spin_is_dear(void)
 {
     /* That threads which count down at once count once does no harm. */

@@ -28,6 +28,16 @@ void spool__spin_met(unsigned turns);
 /* Whether the last turn let others run, which takes a system call, and those still to come will. */
 bool spool__spin_yields(unsigned turns);
 /*
+ * How often who only tries looks again, after a pause each, before descriptors are made ready to tell of what comes
+ * next: if strangers were told of what is now gone, the other side was at work a moment ago. To be told again takes
+ * three system calls, which is about as long; more looks would not pay (the bound of Karlin and others, see spin.c).
+ * And whether another processor may bring work meanwhile, as far as is known; signal handlers may ask.
+ */
+#ifndef TRY_LOOKS
+#define TRY_LOOKS 32u
+#endif
+bool spool__spin_pays(void);
+/*
  * Whether it lately gave a turn away to others who want the processor. That may pay for a queue, in which elements
  * gather meanwhile; in a rendezvous nothing does, and who is woken from sleep does not stand at the end of their queue.
  */

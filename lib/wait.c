@@ -344,10 +344,15 @@ void spool__select_settle(struct spool_select *s)
             spool__select_unlist(s, s->first_listed);
             continue;
         }
-        if (w->offer)
+        if (w->offer) {
             spool__select_unlist(s, s->first_listed);
-        else
+        } else if (spool__lane_can(w->lane, watch_side(w), &pos) != -EAGAIN) {
+            ready = true;
+            spool__select_pass_on(s, w);
+            break;
+        } else {
             spool__select_arm(s, w);
+        }
         ready = spool__lane_can(w->lane, watch_side(w), &pos) != -EAGAIN;
         if (ready) {
             spool__select_disarm(s, w);
@@ -403,6 +408,11 @@ static __attribute__((noinline)) int wait_longer(struct spool_select *s, int64_t
             index = choose_again(s, KEEP);
         if (index == NONE)
             index = choose_again(s, ARM);
+    } else if (s->own_raised && s->n_listed <= FEW_LISTED && spool__spin_pays()) {
+        for (unsigned looks = 0; looks != TRY_LOOKS && index == NONE && s->n_listed > 0; looks++) {
+            spool__pause();
+            index = choose_again(s, KEEP);
+        }
     }
     while (index == NONE) {
         set_own_fd(s, false);
@@ -439,13 +449,14 @@ int spool_select_wait(spool_select *sel, int64_t timeout_ns)
         (void)harvest(sel, 0);
     if (sel->n_offers > 0)
         spool__select_list_hinted(sel);
-    int r = choose(sel, timeout_ns == 0 ? ARM : COUNT);
+    /* Who nests it tries until there is no more. */
+    int r = choose(sel, timeout_ns == 0 && !sel->own_raised ? ARM : COUNT);
     if (r == NONE)
         r = wait_longer(sel, timeout_ns);
     if (sel->n_granted > 0)
         pass_on_all(sel);
     /* Asked for here as well: few have one, and the call would take 15 instructions of each wait. */
-    if (sel->own_fd != NONE)
+    if (sel->own_fd != NONE && (r < 0 || !sel->own_raised))
         spool__select_settle(sel);
     return r;
 }

@@ -52,5 +52,24 @@ int main(void)
     spool_select_free(sel);
     move("after_select", chan, chan);
     spool_unref(chan);
+
+    /* Nested in another loop, all but the first of the waits that find something. */
+    chan = chan_of(100);
+    need(spool_select_new(&sel), "spool_select_new");
+    need(spool_select_get(sel, chan, &value), "spool_select_get");
+    need(spool_select_poll_fd(sel), "spool_select_poll_fd");
+    if (spool_select_wait(sel, 0) != -EAGAIN)
+        need(-EINVAL, "spool_select_wait");
+    for (uint64_t i = 0; i < 100; i++)
+        need(spool_put(chan, &i), "spool_put");
+    need(spool_select_wait(sel, 0), "spool_select_wait");
+    mark("begin nested");
+    for (int i = 1; i < 100; i++)
+        need(spool_select_wait(sel, 0), "spool_select_wait");
+    mark("end nested");
+    if (spool_select_wait(sel, 0) != -EAGAIN)
+        need(-EINVAL, "spool_select_wait");
+    spool_select_free(sel);
+    spool_unref(chan);
     return 0;
 }

@@ -84,6 +84,56 @@ START_TEST(poll_fd_follows_readiness)
 }
 END_TEST
 
+/* Once it shows what the select knows, it does so until a wait finds nothing: the waits between need not say so. */
+START_TEST(poll_fd_until_there_is_no_more)
+{
+    spool_select *sel = select_of();
+    spool_chan *a = chan_of(flavours[_i]);
+    uint64_t value = 0;
+    int fd = spool_select_poll_fd(sel);
+    must_be(spool_select_get(sel, a, &value), 0);
+    must_be_quiet(sel);
+    for (int round = 0; round < 3; round++) {
+        /* One alone is taken by a wait that sees that it was. */
+        put(a, 1);
+        must_be(wait_ready(sel), 0);
+        must(!fd_readable(fd));
+        for (uint64_t i = 0; i < 3; i++)
+            put(a, i);
+        for (uint64_t i = 0; i < 3; i++) {
+            must_be(wait_ready(sel), 0);
+            must_be(value, i);
+        }
+        if (round == 1) {
+            /* What comes then is there for the next wait. */
+            put(a, 7);
+            must_be(wait_ready(sel), 0);
+            must_be(value, 7);
+        }
+        must(fd_readable(fd));
+        must_be_quiet(sel);
+    }
+    /* Others may take all meanwhile, also the last case. */
+    put(a, 1);
+    put(a, 2);
+    must_be(wait_ready(sel), 0);
+    must_be(get(a), 2);
+    must_be_quiet(sel);
+    put(a, 1);
+    put(a, 2);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_close(a), 0);
+    must_be(wait_ready(sel), 0);
+    must_be(value, 2);
+    must_be(wait_ready(sel), 0);
+    must_be(spool_select_result(sel, 0), -EPIPE);
+    must_be(wait_ready(sel), -ENODATA);
+    must(fd_readable(fd));
+    spool_select_free(sel);
+    spool_unref(a);
+}
+END_TEST
+
 /* Asked for late, the descriptor shows what the select knew before. */
 START_TEST(poll_fd_made_late)
 {
@@ -287,6 +337,7 @@ int main(void)
     Suite *suite = suite_create("select_poll");
     TCase *tc = case_new(suite, "descriptor");
     tcase_add_loop_test(tc, poll_fd_follows_readiness, 0, FLAVOURS);
+    tcase_add_loop_test(tc, poll_fd_until_there_is_no_more, 0, MEET);
     tcase_add_loop_test(tc, poll_fd_made_late, 0, FLAVOURS);
     tcase_add_loop_test(tc, strangers_write_to_a_channels_descriptor, 0, FLAVOURS);
     tcase_add_loop_test(tc, poll_fd_wakes_a_sleeping_poller, 0, FLAVOURS);

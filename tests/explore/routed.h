@@ -75,6 +75,7 @@
 #define ASK_EACH UINT32_MAX
 #define YIELDED_MAX UINT32_MAX
 #define DOZE_TURNS 2u
+#define TRY_LOOKS 0u
 /* The second look that finds a case not to be ready arms it. */
 #define MISSES_MAX 2
 #define FEW_IN_ORDER 0

@@ -7,6 +7,8 @@
  *     bounded-1024, bounded-4096, unbounded     one producer, one consumer
  *     mpmc-1024, mpmc-4096                      four of each
  *     select-1024                               four producers with a channel each, one consumer in a select
+ *     loop-1, loop-1024                         one producer, one consumer with an epoll set of its own, that tries
+ *                                               until there is nothing left each time the descriptor is readable
  *
  * Counted, in this order of preference, or by=METHOD: "perf", the kernel's tracepoint of system calls, which does not
  * slow the stream down; "strace", which does; else only context switches. What an empty stream costs is subtracted.
@@ -17,6 +19,7 @@
 #define _GNU_SOURCE
 #include <linux/perf_event.h>
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -24,7 +27,7 @@
 #include "special.h"
 
 enum { SIDES_MAX = 4 };
-enum { BOUNDED_1024, BOUNDED_4096, UNBOUNDED, MPMC_1024, MPMC_4096, SELECT_1024 };
+enum { BOUNDED_1024, BOUNDED_4096, UNBOUNDED, MPMC_1024, MPMC_4096, SELECT_1024, LOOP_1, LOOP_1024 };
 
 struct message {
     uint32_t producer, seq;
@@ -38,16 +41,21 @@ static const struct {
     const char *name;
     size_t capacity;
     uint32_t sides;
-    bool select;
+    bool select, loop;
 } kinds[] = {
-    [BOUNDED_1024] = {"bounded-1024", 1024, 1, false}, [BOUNDED_4096] = {"bounded-4096", 4096, 1, false},
-    [UNBOUNDED] = {"unbounded", SPOOL_UNBOUNDED, 1, false}, [MPMC_1024] = {"mpmc-1024", 1024, 4, false},
-    [MPMC_4096] = {"mpmc-4096", 4096, 4, false}, [SELECT_1024] = {"select-1024", 1024, 4, true},
+    [BOUNDED_1024] = {"bounded-1024", 1024, 1, false, false},
+    [BOUNDED_4096] = {"bounded-4096", 4096, 1, false, false},
+    [UNBOUNDED] = {"unbounded", SPOOL_UNBOUNDED, 1, false, false},
+    [MPMC_1024] = {"mpmc-1024", 1024, 4, false, false},
+    [MPMC_4096] = {"mpmc-4096", 4096, 4, false, false},
+    [SELECT_1024] = {"select-1024", 1024, 4, true, false},
+    [LOOP_1] = {"loop-1", 1, 1, false, true},
+    [LOOP_1024] = {"loop-1024", 1024, 1, false, true},
 };
 
 static spool_chan *chans[SIDES_MAX];
 static uint32_t sides, each;
-static bool in_select;
+static bool in_select, in_loop;
 static _Atomic uint64_t n_got, sum_got;
 
 /* ---- The stream ----------------------------------------------------------------------------------------------- */
@@ -93,6 +101,18 @@ static void *consume(void *arg)
         if (r != -ENODATA)
             die("spool_select_wait", r);
         spool_select_free(sel);
+    } else if (in_loop) {
+        struct epoll_event event = {.events = EPOLLIN};
+        int epoll = (int)need_sys(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+        need_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, (int)need(spool_fd(chans[0]), "spool_fd"), &event), "epoll_ctl");
+        for (r = 0; r != -EPIPE;) {
+            need_sys(epoll_wait(epoll, &event, 1, -1), "epoll_wait");
+            while ((r = spool_try_get(chans[0], &m)) == 0)
+                take(m, last, &n, &sum);
+            if (r != -EAGAIN && r != -EPIPE)
+                die("spool_try_get", r);
+        }
+        close(epoll);
     } else {
         while ((r = spool_get(chans[0], &m)) == 0)
             take(m, last, &n, &sum);
@@ -109,6 +129,7 @@ static void stream(long kind, uint32_t n)
     pthread_t producers[SIDES_MAX], consumers[SIDES_MAX];
     sides = kinds[kind].sides;
     in_select = kinds[kind].select;
+    in_loop = kinds[kind].loop;
     each = n / sides;
     uint32_t n_chans = in_select ? sides : 1, n_consumers = in_select ? 1 : sides;
     for (uint32_t i = 0; i < n_chans; i++)
@@ -245,8 +266,14 @@ static void run(long kind)
 }
 
 static const struct cell cells[] = {
-    {"bounded-1024", run, BOUNDED_1024}, {"bounded-4096", run, BOUNDED_4096}, {"unbounded", run, UNBOUNDED},
-    {"mpmc-1024", run, MPMC_1024},       {"mpmc-4096", run, MPMC_4096},       {"select-1024", run, SELECT_1024},
+    {"bounded-1024", run, BOUNDED_1024},
+    {"bounded-4096", run, BOUNDED_4096},
+    {"unbounded", run, UNBOUNDED},
+    {"mpmc-1024", run, MPMC_1024},
+    {"mpmc-4096", run, MPMC_4096},
+    {"select-1024", run, SELECT_1024},
+    {"loop-1", run, LOOP_1},
+    {"loop-1024", run, LOOP_1024},
 };
 
 SPECIAL_MAIN("system calls of a saturated stream", cells)
