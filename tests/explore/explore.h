@@ -121,6 +121,7 @@ void ex_kernel_reset(void);
 void ex_kernel_check(void);
 void ex_kernel_thread_ends(void);
 void ex_wait_readable(int fd); /* as poll(2) without a timeout, for scenarios */
+void ex_wait_set(int epoll);   /* the same of an epoll set, in which nobody waits */
 void ex_expire(int thread);    /* its deadline has come */
 void ex_set_now(int64_t now);
 

@@ -37,8 +37,8 @@ static struct file {
     int object;
     uint64_t count;
     struct item items[ITEMS];
-    int sleeper; /* the thread asleep in the set, or -1 */
-    bool polled_by[EX_THREADS];
+    int sleeper;                /* the thread asleep in the set, or -1 */
+    bool polled_by[EX_THREADS]; /* from outside, if it is a set */
 } files[FILES];
 
 static struct {
@@ -187,9 +187,19 @@ static void note(struct item *item)
     item->ready = true;
 }
 
-/* True if a sleeper was woken. */
+static void rouse_pollers(struct file *f)
+{
+    for (int t = 0; t < EX_THREADS; t++)
+        if (f->polled_by[t]) {
+            f->polled_by[t] = false;
+            ex_wake(t);
+        }
+}
+
+/* True if a sleeper was woken. Who polls the set is no sleeper in it, and ends no walk. */
 static bool rouse(struct file *set)
 {
+    rouse_pollers(set);
     if (set->sleeper < 0)
         return false;
     ex_wake(set->sleeper);
@@ -220,11 +230,7 @@ static void walk(int fd)
     struct file *f = file_of(fd, EVENTFD), *set = NULL;
     struct item *item;
     unsigned after = 0;
-    for (int t = 0; t < EX_THREADS; t++)
-        if (f->polled_by[t]) {
-            f->polled_by[t] = false;
-            ex_wake(t);
-        }
+    rouse_pollers(f);
     while ((item = next_item(fd, false, &after, &set))) {
         note(item);
         (void)rouse(set);
@@ -382,6 +388,36 @@ int ex_epoll_wait(int epoll, struct epoll_event *events, int max, int64_t deadli
         if (ex_block(deadline, "epoll set") < 0)
             set->sleeper = -1;
     }
+}
+
+/* What is noted and not readable any more is forgotten, as by a wait. */
+static bool shows_any(struct file *set)
+{
+    for (int j = 0; j < ITEMS; j++) {
+        struct item *item = &set->items[j];
+        if (!item->used || !item->ready)
+            continue;
+        ex_object_touch(file_of(item->fd, EVENTFD)->object);
+        if (is_readable(item->fd))
+            return true;
+        item->ready = false;
+    }
+    return false;
+}
+
+void ex_wait_set(int epoll)
+{
+    static const struct ex_site site = {"poll", "", "", "", 0};
+    ex_step();
+    struct file *set = file_of(epoll, EPOLL);
+    ex_object_touch(set->object);
+    while (!shows_any(set)) {
+        ex_trace(&site, "set %d, nothing", epoll);
+        set->polled_by[ex_self] = true;
+        (void)ex_block(INT64_MAX, "poll of a set");
+        ex_object_touch(set->object);
+    }
+    ex_trace(&site, "set %d", epoll);
 }
 
 /* ---- Threads -------------------------------------------------------------------------------------------------- */

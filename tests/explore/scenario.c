@@ -319,6 +319,17 @@ int select_wait(struct sel *s, int64_t ns)
     return r;
 }
 
+void select_nest(struct sel *s)
+{
+    if (spool_select_poll_fd(s->sel) < 0)
+        ex_fail("no descriptor");
+}
+
+void wait_for_select(struct sel *s)
+{
+    ex_wait_set(spool_select_poll_fd(s->sel));
+}
+
 void select_free(struct sel *s)
 {
     (void)spool_select_free(s->sel);

@@ -61,6 +61,9 @@ void select_get(struct sel *s, int chan);
 void select_put(struct sel *s, int chan, uint64_t value);
 /* 0, -EPIPE, or what the wait said. */
 int select_wait(struct sel *s, int64_t ns);
+/* Nested in another loop: its descriptor is asked for; the loop waits until that is readable. */
+void select_nest(struct sel *s);
+void wait_for_select(struct sel *s);
 void select_free(struct sel *s);
 
 #endif

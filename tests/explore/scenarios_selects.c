@@ -106,6 +106,11 @@ static void select_now_again(void)
 {
     (void)select_wait(&first_select, 0);
 }
+static void free_select_and_drain_one(void)
+{
+    select_free(&first_select);
+    drain_all();
+}
 static void free_select_and_drain(void)
 {
     select_free(&first_select);
@@ -200,6 +205,57 @@ static void one_then_other(void)
     (void)put(0, 1);
 }
 
+/* Nested in another loop, which asks until there is no more each time that there may be something. */
+static void nested(void)
+{
+    chan_new(0, 8, 3);
+    select_new(&first_select);
+    select_get(&first_select, 0);
+    select_nest(&first_select);
+}
+static int ask_nested(int most)
+{
+    int n = 0, r = -EAGAIN;
+    while (n < most) {
+        if (r != 0)
+            wait_for_select(&first_select);
+        r = select_wait(&first_select, 0);
+        if (r == -EPIPE)
+            break;
+        n += r == 0;
+    }
+    return n;
+}
+static void ask_for_one(void)
+{
+    expect(ask_nested(1), 1);
+}
+static void ask_for_two(void)
+{
+    expect(ask_nested(2), 2);
+}
+static void ask_for_all(void)
+{
+    expect(ask_nested(3), 1);
+}
+/* One each time, as who does not ask until there is no more. */
+static void ask_once_each(void)
+{
+    for (int n = 0; n < 2;) {
+        wait_for_select(&first_select);
+        n += select_wait(&first_select, 0) == 0;
+    }
+}
+static void nested_of_two(void)
+{
+    chan_new(0, 8, 1);
+    chan_new(1, 8, 1);
+    select_new(&first_select);
+    select_get(&first_select, 0);
+    select_get(&first_select, 1);
+    select_nest(&first_select);
+}
+
 /* clang-format off */
 const struct ex_scenario ex_selects[] = {
     {"select-1", "a select on one channel, a putter of two",
@@ -239,6 +295,14 @@ const struct ex_scenario ex_selects[] = {
      ring_1, {select_until_closed, select_until_closed, close_it}, drain_all, 0, {1, 1, 1}},
     {"select-mixed", "a bounded channel and a rendezvous in one select",
      ring_and_meeting, {put_first, put_second, select_both_twice}, done_0_and_1, 0, {1, 1, 1}},
+    {"nested-1", "a nested select, a putter of two", nested, {put_1_2, ask_for_two}, free_select_and_drain_one, 0, {3, 3, 2}},
+    {"nested-once", "the same, one for each time it is readable",
+     nested, {put_1_2, ask_once_each}, free_select_and_drain_one, 0, {3, 3, 2}},
+    {"nested-get", "the same, and a getter", nested, {put_1_2, ask_for_one, get_one}, free_select_and_drain_one, 0, {2, 2, 1}},
+    {"nested-get-2", "the same, of three", nested, {put_1_2_3, ask_for_two, get_one}, free_select_and_drain_one, 0, {2, 1, 1}},
+    {"nested-2", "a nested select on two channels, a putter for each",
+     nested_of_two, {put_first, put_second, ask_for_two}, free_select_and_drain, 0, {2, 1, 1}},
+    {"nested-close", "a close ends it", nested, {put_1_then_close, ask_for_all}, free_select_and_drain_one, 0, {3, 2, 1}},
     {NULL},
 };
 /* clang-format on */

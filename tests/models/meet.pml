@@ -653,6 +653,13 @@ end_asleep:
     STEP
         assert(HAS(done, p) == (index && index <= 2 && !broken));
         done = done & ~BIT(p);
+#if ANY(NESTED)
+#ifdef LAZY
+        look = how == NESTED && index;
+#else
+        look = how == NESTED && index && raised[p];
+#endif
+#endif
         index = 0; broken = false; late = false
     END
 }
@@ -755,7 +762,10 @@ end_outside:
 #endif
         wait();
 #if ANY(NESTED)
-        if :: how == NESTED -> settle() :: else fi
+        if
+        :: how == NESTED && !look -> settle()
+        :: else -> look = false
+        fi
 #endif
     od
 #ifdef LEAVE
