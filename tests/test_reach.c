@@ -30,6 +30,42 @@ START_TEST(one_processor)
 }
 END_TEST
 
+/* Nor does anybody look again there before a descriptor is made unreadable. */
+START_TEST(one_processor_in_other_loops)
+{
+    cpu_set_t all, one;
+    must_be(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    for (int cpu = 0; CPU_COUNT(&one) == 0; cpu++)
+        if (CPU_ISSET(cpu, &all))
+            CPU_SET(cpu, &one);
+    must_be(sched_setaffinity(0, sizeof one, &one), 0);
+    spool_chan *chan = chan_of(flavours[_i]);
+    spool_select *sel = select_of();
+    uint64_t got = 0;
+    must_be(spool_get_for(chan, &got, 1000), -ETIMEDOUT);
+    int fd = spool_fd(chan);
+    must_be(spool_select_get(sel, chan, &got), 0);
+    must_be_quiet(sel);
+    for (int round = 0; round < 3; round++) {
+        put(chan, 1);
+        must(fd_readable(fd));
+        must_be(get(chan), 1);
+        must_be(spool_try_get(chan, &got), -EAGAIN);
+        must(!fd_readable(fd));
+        must_be_quiet(sel);
+        put(chan, 2);
+        put(chan, 3);
+        must_be(wait_ready(sel), 0);
+        must_be(wait_ready(sel), 0);
+        must_be(got, 3);
+        must_be_quiet(sel);
+    }
+    spool_select_free(sel);
+    spool_unref(chan);
+}
+END_TEST
+
 /* A case whose descriptor was closed, and its number used again, is waited for again once it is enabled. */
 START_TEST(descriptor_that_was_replaced)
 {
@@ -180,6 +216,7 @@ int main(void)
     Suite *suite = suite_create("reach");
     TCase *tc = case_new(suite, "processors");
     tcase_add_loop_test(tc, one_processor, 0, FLAVOURS);
+    tcase_add_loop_test(tc, one_processor_in_other_loops, 0, MEET);
     tc = case_new(suite, "descriptors");
     tcase_add_test(tc, descriptor_that_was_replaced);
     tcase_add_loop_test(tc, descriptor_that_was_closed_too_early, 0, 2);

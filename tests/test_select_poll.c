@@ -134,6 +134,35 @@ START_TEST(poll_fd_until_there_is_no_more)
 }
 END_TEST
 
+/* The same of more cases than are looked at again. */
+START_TEST(poll_fd_of_many)
+{
+    enum { MANY = 12 };
+    spool_select *sel = select_of();
+    spool_chan *chans[MANY];
+    uint64_t value = 0;
+    int n[MANY] = {0};
+    must(spool_select_poll_fd(sel) >= 0);
+    for (int i = 0; i < MANY; i++) {
+        chans[i] = chan_of(flavours[_i]);
+        must_be(spool_select_get(sel, chans[i], &value), i);
+        put(chans[i], 1);
+        put(chans[i], 2);
+    }
+    for (int i = 0; i < 2 * MANY; i++)
+        must_be(++n[wait_ready(sel)], (int)value);
+    for (int i = 0; i < MANY; i++)
+        must_be(n[i], 2);
+    must_be_quiet(sel);
+    put(chans[MANY - 1], 3);
+    must_be(wait_ready(sel), MANY - 1);
+    must_be_quiet(sel);
+    spool_select_free(sel);
+    for (int i = 0; i < MANY; i++)
+        spool_unref(chans[i]);
+}
+END_TEST
+
 /* Asked for late, the descriptor shows what the select knew before. */
 START_TEST(poll_fd_made_late)
 {
@@ -338,6 +367,7 @@ int main(void)
     TCase *tc = case_new(suite, "descriptor");
     tcase_add_loop_test(tc, poll_fd_follows_readiness, 0, FLAVOURS);
     tcase_add_loop_test(tc, poll_fd_until_there_is_no_more, 0, MEET);
+    tcase_add_loop_test(tc, poll_fd_of_many, 0, MEET);
     tcase_add_loop_test(tc, poll_fd_made_late, 0, FLAVOURS);
     tcase_add_loop_test(tc, strangers_write_to_a_channels_descriptor, 0, FLAVOURS);
     tcase_add_loop_test(tc, poll_fd_wakes_a_sleeping_poller, 0, FLAVOURS);
