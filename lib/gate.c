@@ -20,8 +20,8 @@
 #define S_GRANT (UINT64_C(1) << 20)
 #define S_DRAINER (UINT64_C(1) << 40)
 #define S_PENDING (UINT64_C(1) << 48)
-#define S_LISTENING (UINT64_C(1) << 49)
-#define S_EXPORTED (UINT64_C(1) << 50)
+#define S_LISTENING SPOOL__GATE_LISTENING
+#define S_EXPORTED SPOOL__GATE_EXPORTED
 #define S_VERSION (UINT64_C(1) << 51)
 
 /* More than that at once leave the descriptor for the next: spuriously readable, which is allowed. */
@@ -372,11 +372,6 @@ bool spool__gate_drain(struct spool__gate *g)
         return false;
     listen_again(g);
     return true;
-}
-
-bool spool__gate_is_signalled(const struct spool__gate *g)
-{
-    return (spool__load(&g->selects, RELAXED) & (S_EXPORTED | S_LISTENING)) == S_EXPORTED;
 }
 
 void spool__gate_see(const struct spool__gate *g, struct spool__gate_sight *ret)

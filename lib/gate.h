@@ -43,6 +43,8 @@ struct spool__gate {
 
 #define SPOOL__GATE_THREADS_CALL (UINT64_C(0x7fffff) << 32) /* somebody waits, or a call is pending */
 #define SPOOL__GATE_SELECTS_CALL (UINT64_C(0xfffff) | UINT64_C(0x3ff) << 40) /* or strangers have to be told */
+#define SPOOL__GATE_LISTENING (UINT64_C(1) << 49)
+#define SPOOL__GATE_EXPORTED (UINT64_C(1) << 50)
 
 void spool__gate_wake_slow(struct spool__gate *g);
 
@@ -95,8 +97,15 @@ void spool__gate_export(struct spool__gate *g);
  * true. The caller then looks for work again, and wakes if there is.
  */
 bool spool__gate_drain(struct spool__gate *g);
-/* Whether strangers poll the descriptor, and a wake has written to it since it was last drained. */
-bool spool__gate_is_signalled(const struct spool__gate *g);
+/* Whether strangers poll the descriptor; and whether a wake has written to it since it was last drained. */
+static inline bool spool__gate_is_exported(const struct spool__gate *g)
+{
+    return spool__load(&g->selects, RELAXED) & SPOOL__GATE_EXPORTED;
+}
+static inline bool spool__gate_is_signalled(const struct spool__gate *g)
+{
+    return (spool__load(&g->selects, RELAXED) & (SPOOL__GATE_EXPORTED | SPOOL__GATE_LISTENING)) == SPOOL__GATE_EXPORTED;
+}
 
 /* What a gate said at one moment, for who looks at it from outside. */
 struct spool__gate_sight {

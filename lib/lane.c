@@ -267,6 +267,8 @@ static ssize_t look_again(struct spool__lane *lane, enum spool__side side, void 
 
 ssize_t spool__lane_try_again(struct spool__lane *lane, enum spool__side side, void *elems, size_t n)
 {
+    if (!spool__gate_is_exported(&lane->gates[side]))
+        return -EAGAIN;
     ssize_t ret = look_again(lane, side, elems, n);
     if (ret != -EAGAIN)
         return ret;
