@@ -270,10 +270,8 @@ ssize_t spool__lane_try_again(struct spool__lane *lane, enum spool__side side, v
     if (!spool__gate_is_exported(&lane->gates[side]))
         return -EAGAIN;
     ssize_t ret = look_again(lane, side, elems, n);
-    if (ret != -EAGAIN)
+    if (ret != -EAGAIN || !spool__gate_drain(&lane->gates[side]))
         return ret;
-    if (!spool__gate_drain(&lane->gates[side]))
-        return -EAGAIN;
     (void)wake_if_ready(lane, side);
     ret = do_some(lane, side, elems, n);
     if (ret == -EAGAIN)
