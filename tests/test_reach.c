@@ -6,8 +6,7 @@
 
 enum { ASKED = 2500 };
 
-/* Spinning is of no use there: the other thread runs only if this one lets it. */
-START_TEST(one_processor)
+static void bind_to_one_processor(void)
 {
     cpu_set_t all, one;
     must_be(sched_getaffinity(0, sizeof all, &all), 0);
@@ -16,6 +15,12 @@ START_TEST(one_processor)
         if (CPU_ISSET(cpu, &all))
             CPU_SET(cpu, &one);
     must_be(sched_setaffinity(0, sizeof one, &one), 0);
+}
+
+/* Spinning is of no use there: the other thread runs only if this one lets it. */
+START_TEST(one_processor)
+{
+    bind_to_one_processor();
     spool_chan *chan = chan_of(flavours[_i]);
     for (uint64_t i = 0; i < 100; i++) {
         uint64_t value = i;
@@ -33,13 +38,7 @@ END_TEST
 /* Nor does anybody look again there before a descriptor is made unreadable. */
 START_TEST(one_processor_in_other_loops)
 {
-    cpu_set_t all, one;
-    must_be(sched_getaffinity(0, sizeof all, &all), 0);
-    CPU_ZERO(&one);
-    for (int cpu = 0; CPU_COUNT(&one) == 0; cpu++)
-        if (CPU_ISSET(cpu, &all))
-            CPU_SET(cpu, &one);
-    must_be(sched_setaffinity(0, sizeof one, &one), 0);
+    bind_to_one_processor();
     spool_chan *chan = chan_of(flavours[_i]);
     spool_select *sel = select_of();
     uint64_t got = 0;
